@@ -1,0 +1,5 @@
+"""`python -m wattlane`: the command line."""
+
+from wattlane.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""The typer application: one module a verb, errors to one sentence and an exit code.
+
+Exit codes: 0 done, 1 bad input, 2 usage, 3 infeasible, 4 measurement not valid, 5 outside the law's range,
+130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from wattlane.core.errors import WattlaneError
+from wattlane.core.version import VERSION
+
+INTERRUPTED = 130
+# Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
+VERBS = ("doctor", "workload", "measure", "fit", "predict", "study", "simulate", "report", "show")
+
+app = typer.Typer(
+    name="wattlane",
+    help="Measure, predict and cut the energy of LLM inference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wattlane {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Measure, predict and cut the energy of LLM inference."""
+
+
+for _verb in VERBS:
+    importlib.import_module(f"wattlane.cli.verbs.{_verb}").register(app)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; deliberate errors become one message on stderr."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except WattlaneError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to resume\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    return 0

@@ -1,0 +1,1 @@
+"""One module a verb, each a thin layer over one library call."""

@@ -1,0 +1,1 @@
+"""Facts about GPUs and models, each value with its source and date."""

@@ -1,0 +1,1 @@
+"""Floor 2, joules: meters, windows, engines under test, load generation, validity."""

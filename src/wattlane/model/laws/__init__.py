@@ -1,0 +1,1 @@
+"""One law per file."""

@@ -1,0 +1,1 @@
+"""Floor 6, offline decisions: search the knobs, explain and deploy the result."""

@@ -1,0 +1,1 @@
+"""Floor 6, tables, figures and pages, from result files only."""

@@ -1,0 +1,1 @@
+"""Floor 5, replay a workload under a policy, iteration by iteration, with joules."""

@@ -1,0 +1,1 @@
+"""Floor 8, the main job: the only package that chains the others."""
