@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from wattlane.core.version import VERSION as __version__
+from wattlane.core.version import VERSION as __version__  # noqa: N811
 
 __all__ = ["__version__", "core", "measure", "model", "plan", "policy", "report", "sim", "study", "workload"]
 

@@ -18,7 +18,7 @@ from wattlane.core.version import VERSION
 
 INTERRUPTED = 130
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
-VERBS = ("doctor", "workload", "measure", "fit", "predict", "study", "simulate", "report", "show")
+VERBS: tuple[str, ...] = ()
 
 app = typer.Typer(
     name="wattlane",
