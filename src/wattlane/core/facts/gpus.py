@@ -6,9 +6,11 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from wattlane.core.errors import InputError, UnknownNameError
 
+# Bytes a weight takes; the 4-bit block formats include their shared scales (one byte for 32 or 16 weights).
 PRECISION_BYTES = {
     "fp32": 4.0,
     "tf32": 4.0,
@@ -17,6 +19,7 @@ PRECISION_BYTES = {
     "fp8": 1.0,
     "int8": 1.0,
     "mxfp4": 0.53125,
+    "nvfp4": 0.5625,
     "int4": 0.5,
 }
 
@@ -55,6 +58,7 @@ class Gpu:
 # A precision without its own tensor rate is computed in the next one that exists, weights being widened on load.
 FALLBACK_PRECISION = {
     "mxfp4": ("bf16",),
+    "nvfp4": ("bf16",),
     "int4": ("bf16",),
     "fp8": ("bf16",),
     "int8": ("bf16",),
@@ -67,62 +71,36 @@ FALLBACK_PRECISION = {
 @cache
 def all_gpus() -> dict[str, Gpu]:
     """Return every GPU of the catalogue by name."""
-    text = (resources.files("wattlane.core.facts") / "gpus.toml").read_text(encoding="utf-8")
-    return {name: _gpu(name, body) for name, body in tomllib.loads(text).items()}
+    return {name: _gpu(name, body) for name, body in _tables().items()}
 
 
 def gpu(name: str) -> Gpu:
-    """Return the GPU of that name; case, spaces and dashes do not matter (`H100`, `h100-sxm`).
+    """Return the GPU of that name, title or alias; case, spaces and dashes do not matter (`H100`, `h100-sxm`).
 
     Raises:
         UnknownNameError: no such GPU; the message lists the catalogue.
     """
     wanted = _key(name)
-    for known in all_gpus().values():
-        if wanted in {_key(known.name), _key(known.title)}:
-            return known
-    aliases = {_key(alias): known for known in all_gpus().values() for alias in _aliases()[known.name]}
-    if wanted in aliases:
-        return aliases[wanted]
+    for known, body in _tables().items():
+        if wanted in {_key(label) for label in (known, str(body["title"]), *body["aliases"])}:
+            return all_gpus()[known]
     raise UnknownNameError("GPU", name, all_gpus(), "See `wattlane show gpus`.")
 
 
-def _key(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
 @cache
-def _aliases() -> dict[str, tuple[str, ...]]:
+def _tables() -> dict[str, dict[str, Any]]:
     text = (resources.files("wattlane.core.facts") / "gpus.toml").read_text(encoding="utf-8")
-    return {name: tuple(body.get("aliases", ())) for name, body in tomllib.loads(text).items()}
+    return tomllib.loads(text)
 
 
-def _gpu(name: str, body: dict[str, object]) -> Gpu:
-    def value(field: str) -> float:
-        fact = body[field]
-        assert isinstance(fact, dict)
-        return float(fact["value"])
+def _key(name: str) -> str:
+    bare = "".join(c for c in name.lower() if c.isalnum())
+    return bare.removeprefix("nvidia").removeprefix("amd")
 
-    rates = body["flop_per_s"]
-    assert isinstance(rates, dict)
-    sources = {
-        field: f"{fact['source']} ({fact['date']})"
-        for field, fact in body.items()
-        if isinstance(fact, dict) and "source" in fact
-    }
-    return Gpu(
-        name=name,
-        title=str(body["title"]),
-        memory_bytes=value("memory_bytes"),
-        bandwidth_bytes_per_s=value("bandwidth_bytes_per_s"),
-        flop_per_s={k: float(v) for k, v in rates.items() if k not in {"source", "date"}},
-        tdp_w=value("tdp_w"),
-        idle_w=value("idle_w"),
-        idle_loaded_w=value("idle_loaded_w"),
-        idle_loaded_w_lo=value("idle_loaded_w_lo"),
-        idle_loaded_w_hi=value("idle_loaded_w_hi"),
-        clock_max_hz=value("clock_max_hz"),
-        clock_min_hz=value("clock_min_hz"),
-        link_bytes_per_s=value("link_bytes_per_s"),
-        sources=sources,
-    )
+
+def _gpu(name: str, body: dict[str, Any]) -> Gpu:
+    rates = {key: float(rate) for key, rate in body["flop_per_s"].items() if key in PRECISION_BYTES}
+    facts = {key: fact for key, fact in body.items() if isinstance(fact, dict)}
+    values = {key: float(fact["value"]) for key, fact in facts.items() if key != "flop_per_s"}
+    sources = {key: f"{fact['source']} ({fact['date']})" for key, fact in facts.items()}
+    return Gpu(name=name, title=str(body["title"]), flop_per_s=rates, sources=sources, **values)

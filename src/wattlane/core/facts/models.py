@@ -5,7 +5,13 @@ Counts follow from geometry alone; biases, norms and rotary tables are left out 
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from wattlane.core.errors import UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +112,34 @@ class Model:
         if self.attention == "mla":
             return float(self.layers * 2 * self.heads * (self.head_dim + self.rope_head_dim + self.v_head_dim))
         return float(self.layers * 4 * self.heads * self.head_dim)
+
+
+def all_models() -> dict[str, Model]:
+    """Return every model of the catalogue by its Hugging Face id."""
+    return dict(_catalogue())
+
+
+def model(name: str) -> Model:
+    """Return the model of that Hugging Face id, or of its part behind the slash; case does not matter.
+
+    Raises:
+        UnknownNameError: no such model; the message names the nearest and says what else is accepted.
+    """
+    wanted = name.strip().lower()
+    for known in _catalogue().values():
+        full = known.name.lower()
+        if wanted in {full, full.partition("/")[2]}:
+            return known
+    raise UnknownNameError("model", name, _catalogue(), "A path to a Hugging Face config.json is also accepted.")
+
+
+@cache
+def _catalogue() -> dict[str, Model]:
+    text = (resources.files("wattlane.core.facts") / "models.toml").read_text(encoding="utf-8")
+    tables: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return {name: Model(name=name, **_resolved(body, tables)) for name, body in tables.items()}
+
+
+def _resolved(body: dict[str, Any], tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    own = {key: value for key, value in body.items() if key != "same_as"}
+    return {**_resolved(tables[body["same_as"]], tables), **own} if "same_as" in body else own
