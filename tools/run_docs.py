@@ -23,11 +23,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
+FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```[ \t]*$", re.M | re.S)
 LIMIT_S = 600
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,12 +63,13 @@ def blocks(path: Path) -> Iterator[Block]:
     """Yield every fenced block of a Markdown file with the text block that follows it directly."""
     text = path.read_text(encoding="utf-8")
     fences = list(FENCE.finditer(text))
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+    for fence, following in zip(fences, [*fences, None][1:], strict=True):
         language, *words = fence["info"].split() or [""]
         expected = None
         if following and following["info"].strip() == "text" and not text[fence.end() : following.start()].strip():
-            expected = following["code"]
-        yield Block(path, text.count("\n", 0, fence.start()) + 1, language, frozenset(words), fence["code"], expected)
+            expected = textwrap.dedent(following["code"])
+        line = text.count("\n", 0, fence.start()) + 1
+        yield Block(path, line, language, frozenset(words), textwrap.dedent(fence["code"]), expected)
 
 
 def failure(block: Block, folder: Path) -> str | None:
