@@ -1,0 +1,129 @@
+"""Measured serving points a phase law is fitted on, read from the ML.ENERGY tables (v3: H100, B200; v2: A100).
+
+Steady, saturated decoding with a fixed number of sequences: mean batch, mean inter-token latency (batch ÷ output
+throughput, prefill iterations included), watts of all GPUs, mean output length. Prompt lengths are not in the tables:
+they are latent, one per task, with the priors of `wattlane.model.fit_phase`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from wattlane.core.errors import UnknownNameError
+from wattlane.core.facts.gpus import Gpu, gpu
+from wattlane.core.facts.models import Model, model
+from wattlane.core.files import existing
+
+PRECISION_OF = {"bfloat16": "bf16", "fp8": "fp8", "mxfp4": "mxfp4"}
+V2_GPUS = {"NVIDIA A100-SXM4-40GB": "A100-40GB", "NVIDIA H100 80GB HBM3": "H100"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured configuration. `group` is the architecture: precisions and post-trainings of it share it."""
+
+    gpu: Gpu
+    model: Model
+    precision: str
+    num_gpus: int
+    batch: float
+    output_tokens: float
+    itl_s: float
+    power_w: float
+    task: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The usable rows and why the others were left out (reason → rows)."""
+
+    rows: tuple[Point, ...]
+    left_out: dict[str, int]
+    source: str
+
+
+def _geometry(name: str) -> Model | None:
+    try:
+        return model(name)
+    except UnknownNameError:
+        return None
+
+
+def _group(m: Model) -> str:
+    kind = f"{m.experts}x{m.experts_per_token}" if m.is_moe else "dense"
+    return f"{m.layers}L-{m.hidden}h-{kind}-{m.intermediate}"
+
+
+def read_v3(path: Path, gpu_name: str) -> Points:
+    """Return the text-task rows of ML.ENERGY v3 for one GPU; data-parallel and hybrid rows are left out, counted."""
+    rows, left_out = [], dict[str, int]()
+    for r in pl.read_csv(existing(path)).iter_rows(named=True):
+        if r["gpu_model"] != gpu_name:
+            continue
+        m = _geometry(r["model_id"])
+        reason = None
+        if m is None:
+            reason = "architecture without a geometry here (Mamba hybrids)"
+        elif r["data_parallel"] != 1:
+            reason = "data parallel: per-replica batch is not recorded"
+        elif r["task"] == "sourcegraph-fim":
+            reason = "code completion: prompt lengths unknown and too varied for a latent mean"
+        if m is None or reason is not None:
+            left_out[reason or ""] = left_out.get(reason or "", 0) + 1
+            continue
+        rows.append(
+            Point(
+                gpu=gpu(gpu_name),
+                model=m,
+                precision=PRECISION_OF[r["weight_precision"]],
+                num_gpus=r["num_gpus"],
+                batch=r["avg_batch_size"],
+                output_tokens=r["avg_output_len"],
+                itl_s=r["avg_batch_size"] / r["output_throughput_tokens_per_sec"],
+                power_w=r["avg_power_watts"],
+                task=r["task"],
+                group=_group(m),
+            )
+        )
+    return Points(tuple(rows), left_out, f"ML.ENERGY leaderboard v3, {gpu_name}, vLLM 0.11.1 (Apache-2.0)")
+
+
+def read_v2(path: Path, gpu_name: str) -> Points:
+    """Return the text rows of ML.ENERGY v2 for one GPU; power = J/request ÷ mean output tokens × tokens/s."""
+    rows, left_out = [], dict[str, int]()
+    for r in pl.read_csv(existing(path)).iter_rows(named=True):
+        if V2_GPUS.get(r["GPU"]) != gpu_name:
+            continue
+        m = _geometry(r["Model"])
+        reason = None
+        if m is None:
+            reason = "model not in the catalogue"
+        elif not r["family"].startswith("llm"):
+            reason = "image input"
+        elif r["PP"] != 1:
+            reason = "pipeline parallel"
+        elif r["task"] != "chat":
+            reason = "not chat: prompt lengths unknown"
+        if m is None or reason is not None:
+            left_out[reason or ""] = left_out.get(reason or "", 0) + 1
+            continue
+        throughput = r["Token tput (tok/s)"]
+        rows.append(
+            Point(
+                gpu=gpu(gpu_name),
+                model=m,
+                precision="bf16",
+                num_gpus=r["TP"],
+                batch=r["Avg BS (reqs)"],
+                output_tokens=r["Avg Output Tokens"],
+                itl_s=r["Avg BS (reqs)"] / throughput,
+                power_w=r["Energy/req (J)"] / r["Avg Output Tokens"] * throughput,
+                task="lm-arena-chat",
+                group=_group(m),
+            )
+        )
+    return Points(tuple(rows), left_out, f"ML.ENERGY leaderboard v2, {gpu_name} (Apache-2.0)")

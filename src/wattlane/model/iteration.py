@@ -1,0 +1,191 @@
+"""What one engine iteration costs, and whose it is.
+
+An iteration processes X = (prefill tokens P, their token·context products PC, decode sequences D, their KV tokens K):
+
+    t(X) = host + host_seq·D + comm + comm_tok·(P+D)
+         + max(weight bytes / bandwidth, F(X) / rate)            matrix products, a roofline with one kink
+         + KV bytes·K / kv bandwidth + attention FLOPs·PC / attention rate
+    E(X) = min(static·t + e_byte·bytes + e_flop·FLOPs, limit·t)   power from traffic and FLOP rate, clipped at the limit
+
+The energy is shared as C(X) = C0 + C1(X): C0 = C(0), what an iteration costs before it does anything for anyone
+(weight streaming, host), equally over the active requests; C1 by the Aumann-Shapley price ∫₀¹ ∂C1/∂X_j(sX) ds, split
+at the kink of the roofline and at the power clip, so that C0 + Σ price_j·X_j = C(X). (Aumann & Shapley 1974, Values of
+Non-Atomic Games; Billera & Heath 1982 for the cost-sharing form.)
+
+With mixture-of-experts weights the bytes touched grow smoothly with the tokens, experts·(1 − (1 − k/E)^tokens); the
+integral is then a 16-point Gauss-Legendre sum, and the prices are scaled to close exactly.
+
+A law is a flat vector of the `N` numbers named below, per replica (all its GPUs together).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wattlane.model.jit import kernel
+
+HOST_S, HOST_PER_SEQ_S, COMM_S, COMM_PER_TOKEN_S = 0, 1, 2, 3
+WEIGHT_BYTES, EXPERT_BYTES, EXPERTS, EXPERTS_PER_TOKEN = 4, 5, 6, 7
+FLOP_PER_PREFILL_TOKEN, FLOP_PER_DECODE_TOKEN, FLOP_PER_CONTEXT, KV_BYTES_PER_TOKEN = 8, 9, 10, 11
+WEIGHT_BYTES_PER_S, KV_BYTES_PER_S, FLOP_PER_S, ATTENTION_FLOP_PER_S = 12, 13, 14, 15
+STATIC_W, BYTE_J, FLOP_J, LIMIT_W, IDLE_W = 16, 17, 18, 19, 20
+N = 21
+
+_NODES, _WEIGHTS = (np.ascontiguousarray(a) for a in np.polynomial.legendre.leggauss(16))
+
+
+@kernel
+def touched_bytes(law: np.ndarray, tokens: float) -> float:
+    """Return the weight bytes an iteration over `tokens` tokens streams: all dense ones, and the experts it hits."""
+    if law[EXPERTS] == 0.0:
+        return law[WEIGHT_BYTES]
+    miss = 1.0 - law[EXPERTS_PER_TOKEN] / law[EXPERTS]
+    return law[WEIGHT_BYTES] + law[EXPERT_BYTES] * (1.0 - miss**tokens)
+
+
+@kernel
+def cost(law: np.ndarray, p: float, pc: float, d: float, k: float) -> tuple[float, float]:
+    """Return (seconds, joules) of one iteration over X = (p, pc, d, k)."""
+    tokens = p + d
+    gemm_flop = p * law[FLOP_PER_PREFILL_TOKEN] + d * law[FLOP_PER_DECODE_TOKEN]
+    weights = touched_bytes(law, tokens)
+    kv_bytes = k * law[KV_BYTES_PER_TOKEN]
+    t = law[HOST_S] + law[HOST_PER_SEQ_S] * d + law[COMM_S] + law[COMM_PER_TOKEN_S] * tokens
+    t += max(weights / law[WEIGHT_BYTES_PER_S], gemm_flop / law[FLOP_PER_S])
+    t += kv_bytes / law[KV_BYTES_PER_S] + pc * law[FLOP_PER_CONTEXT] / law[ATTENTION_FLOP_PER_S]
+    flop = gemm_flop + (pc + k) * law[FLOP_PER_CONTEXT]
+    e = law[STATIC_W] * t + law[BYTE_J] * (weights + kv_bytes) + law[FLOP_J] * flop
+    return t, min(e, law[LIMIT_W] * t)
+
+
+@kernel
+def _clipped_share(g0: float, g1: float) -> float:
+    """Return the share of a segment on which a linear function from g0 to g1 is above zero."""
+    if g0 > 0.0 and g1 > 0.0:
+        return 1.0
+    if g0 <= 0.0 and g1 <= 0.0:
+        return 0.0
+    if g1 > 0.0:
+        return g1 / (g1 - g0)
+    return g0 / (g0 - g1)
+
+
+@kernel
+def _dense_measures(law: np.ndarray, p: float, pc: float, d: float, k: float) -> tuple[float, float, float, float]:
+    """Return the lengths of s in [0, 1] that are (memory, memory clipped, compute, compute clipped) along sX."""
+    gemm_flop = p * law[FLOP_PER_PREFILL_TOKEN] + d * law[FLOP_PER_DECODE_TOKEN]
+    t_weights = law[WEIGHT_BYTES] / law[WEIGHT_BYTES_PER_S]
+    t_flop = gemm_flop / law[FLOP_PER_S]
+    kink = 1.0 if t_flop <= t_weights else t_weights / t_flop
+    t_rest0 = law[HOST_S] + law[COMM_S]
+    t_rest1 = law[HOST_PER_SEQ_S] * d + law[COMM_PER_TOKEN_S] * (p + d)
+    t_rest1 += k * law[KV_BYTES_PER_TOKEN] / law[KV_BYTES_PER_S]
+    t_rest1 += pc * law[FLOP_PER_CONTEXT] / law[ATTENTION_FLOP_PER_S]
+    dynamic0 = law[BYTE_J] * law[WEIGHT_BYTES]
+    dynamic1 = law[BYTE_J] * k * law[KV_BYTES_PER_TOKEN]
+    dynamic1 += law[FLOP_J] * (gemm_flop + (pc + k) * law[FLOP_PER_CONTEXT])
+    head = law[STATIC_W] - law[LIMIT_W]
+    at0 = head * (t_rest0 + t_weights) + dynamic0
+    at_kink = head * (t_rest0 + kink * t_rest1 + t_weights) + dynamic0 + kink * dynamic1
+    at1 = head * (t_rest0 + t_rest1 + max(t_weights, t_flop)) + dynamic0 + dynamic1
+    clipped_memory = kink * _clipped_share(at0, at_kink)
+    clipped_compute = (1.0 - kink) * _clipped_share(at_kink, at1)
+    return kink - clipped_memory, clipped_memory, 1.0 - kink - clipped_compute, clipped_compute
+
+
+# Constants of an iteration that only decodes, streams its weights and stays below the power limit: the common case.
+EMPTY_J, EMPTY_S, PER_SEQ_S, PER_KV_S, PER_SEQ_J, PER_KV_J, FLOP_BOUND_SEQS, IS_LINEAR = 0, 1, 2, 3, 4, 5, 6, 7
+
+
+@kernel
+def decode_constants(law: np.ndarray) -> np.ndarray:
+    """Return what `shares` needs again and again: C0 and, for dense models, the linear form of a decode iteration."""
+    out = np.zeros(8)
+    out[EMPTY_S], out[EMPTY_J] = cost(law, 0.0, 0.0, 0.0, 0.0)
+    out[PER_SEQ_S] = law[COMM_PER_TOKEN_S] + law[HOST_PER_SEQ_S]
+    out[PER_KV_S] = law[KV_BYTES_PER_TOKEN] / law[KV_BYTES_PER_S]
+    out[PER_SEQ_J] = law[STATIC_W] * out[PER_SEQ_S] + law[FLOP_J] * law[FLOP_PER_DECODE_TOKEN]
+    out[PER_KV_J] = law[STATIC_W] * out[PER_KV_S] + law[BYTE_J] * law[KV_BYTES_PER_TOKEN]
+    out[PER_KV_J] += law[FLOP_J] * law[FLOP_PER_CONTEXT]
+    streaming_s = law[WEIGHT_BYTES] / law[WEIGHT_BYTES_PER_S]
+    if law[FLOP_PER_DECODE_TOKEN] > 0.0:
+        out[FLOP_BOUND_SEQS] = streaming_s * law[FLOP_PER_S] / law[FLOP_PER_DECODE_TOKEN]
+    if law[EXPERTS] == 0.0 and out[EMPTY_J] < law[LIMIT_W] * out[EMPTY_S]:
+        out[IS_LINEAR] = 1.0
+    return out
+
+
+@kernel
+def shares(
+    law: np.ndarray, constants: np.ndarray, p: float, pc: float, d: float, k: float
+) -> tuple[float, float, float, float, float, float, float]:
+    """Return (seconds, joules, C0, price per prefill token, per token·context, per decode sequence, per KV token).
+
+    `constants` is `decode_constants(law)`. C0 + p·price_p + pc·price_pc + d·price_d + k·price_k equals the joules to
+    rounding.
+    """
+    c0 = constants[EMPTY_J]
+    if p == 0.0 and constants[IS_LINEAR] == 1.0 and d <= constants[FLOP_BOUND_SEQS]:
+        t = constants[EMPTY_S] + d * constants[PER_SEQ_S] + k * constants[PER_KV_S]
+        e = c0 + d * constants[PER_SEQ_J] + k * constants[PER_KV_J]
+        # linear along the ray and below the limit at both ends: nowhere clipped
+        if e < law[LIMIT_W] * t:
+            return t, e, c0, 0.0, 0.0, constants[PER_SEQ_J], constants[PER_KV_J]
+    return _priced(law, c0, p, pc, d, k)
+
+
+@kernel
+def _priced(
+    law: np.ndarray, c0: float, p: float, pc: float, d: float, k: float
+) -> tuple[float, float, float, float, float, float, float]:
+    t, e = cost(law, p, pc, d, k)
+    if law[EXPERTS] != 0.0:
+        price_p, price_pc, price_d, price_k = _expert_prices(law, p, pc, d, k, e - c0)
+        return t, e, c0, price_p, price_pc, price_d, price_k
+    memory, memory_clipped, compute, compute_clipped = _dense_measures(law, p, pc, d, k)
+    free = memory + compute
+    time_w = law[STATIC_W] * free + law[LIMIT_W] * (memory_clipped + compute_clipped)
+    gemm_w = (law[STATIC_W] * compute + law[LIMIT_W] * compute_clipped) / law[FLOP_PER_S]
+    flop_j = law[FLOP_J] * free
+    price_p = time_w * law[COMM_PER_TOKEN_S] + (gemm_w + flop_j) * law[FLOP_PER_PREFILL_TOKEN]
+    price_d = time_w * (law[COMM_PER_TOKEN_S] + law[HOST_PER_SEQ_S])
+    price_d += (gemm_w + flop_j) * law[FLOP_PER_DECODE_TOKEN]
+    price_pc = (time_w / law[ATTENTION_FLOP_PER_S] + flop_j) * law[FLOP_PER_CONTEXT]
+    price_k = (time_w / law[KV_BYTES_PER_S] + law[BYTE_J] * free) * law[KV_BYTES_PER_TOKEN]
+    price_k += flop_j * law[FLOP_PER_CONTEXT]
+    return t, e, c0, price_p, price_pc, price_d, price_k
+
+
+@kernel
+def _expert_prices(
+    law: np.ndarray, p: float, pc: float, d: float, k: float, c1: float
+) -> tuple[float, float, float, float]:
+    """Aumann-Shapley prices by quadrature where the weights touched grow with the tokens; scaled to sum to `c1`."""
+    tokens = p + d
+    gemm_flop = p * law[FLOP_PER_PREFILL_TOKEN] + d * law[FLOP_PER_DECODE_TOKEN]
+    log_miss = np.log(1.0 - law[EXPERTS_PER_TOKEN] / law[EXPERTS]) if law[EXPERTS] > law[EXPERTS_PER_TOKEN] else -50.0
+    price_p = price_pc = price_d = price_k = 0.0
+    for i in range(_NODES.size):
+        s = 0.5 * (_NODES[i] + 1.0)
+        weight = 0.5 * _WEIGHTS[i]
+        t, e = cost(law, s * p, s * pc, s * d, s * k)
+        clipped = e >= law[LIMIT_W] * t
+        watts = law[LIMIT_W] if clipped else law[STATIC_W]
+        byte_j = 0.0 if clipped else law[BYTE_J]
+        flop_j = 0.0 if clipped else law[FLOP_J]
+        bytes_per_token = law[EXPERT_BYTES] * (-log_miss) * np.exp(log_miss * s * tokens)
+        streaming = touched_bytes(law, s * tokens) / law[WEIGHT_BYTES_PER_S] >= s * gemm_flop / law[FLOP_PER_S]
+        token_j = watts * law[COMM_PER_TOKEN_S] + byte_j * bytes_per_token
+        per_flop = flop_j
+        if streaming:
+            token_j += watts * bytes_per_token / law[WEIGHT_BYTES_PER_S]
+        else:
+            per_flop += watts / law[FLOP_PER_S]
+        price_p += weight * (token_j + per_flop * law[FLOP_PER_PREFILL_TOKEN])
+        price_d += weight * (token_j + watts * law[HOST_PER_SEQ_S] + per_flop * law[FLOP_PER_DECODE_TOKEN])
+        price_pc += weight * (watts / law[ATTENTION_FLOP_PER_S] + flop_j) * law[FLOP_PER_CONTEXT]
+        price_k += weight * (watts / law[KV_BYTES_PER_S] + byte_j) * law[KV_BYTES_PER_TOKEN]
+        price_k += weight * flop_j * law[FLOP_PER_CONTEXT]
+    total = p * price_p + pc * price_pc + d * price_d + k * price_k
+    scale = c1 / total if total > 0.0 else 0.0
+    return price_p * scale, price_pc * scale, price_d * scale, price_k * scale

@@ -1,0 +1,45 @@
+"""One way to compile a kernel: cached on disk, released from the interpreter lock, exact (no fast-math).
+
+numba keys its cache by the file of the compiled function alone and does not notice an edited callee. The cache folder
+is therefore named by a hash of every source file of `model`, `policy` and `sim`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from wattlane.core.env import cache_dir
+from wattlane.core.extras import require
+
+F = TypeVar("F", bound=Callable[..., Any])
+COMPILED_PACKAGES = ("model", "policy", "sim")
+
+
+@cache
+def source_hash() -> str:
+    """Return a short digest of every source file that can end up in a kernel."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for package in COMPILED_PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _compiler() -> Any:
+    numba = require("numba")
+    folder = cache_dir() / f"kernels-{source_hash()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    numba.config.CACHE_DIR = str(folder)
+    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+
+
+def kernel(function: F) -> F:
+    """Return `function` compiled by numba, its machine code kept between processes."""
+    return cast(F, _compiler()(function))

@@ -1,0 +1,215 @@
+"""A profile: a fitted phase law kept with its covariance, range, residuals and provenance, one small JSON file a GPU.
+
+Dense and mixture-of-experts models are two families with parameters of their own: their kernels are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattlane.core.errors import InputError, UnknownNameError
+from wattlane.core.facts.gpus import Gpu, gpu
+from wattlane.core.files import read_json, write_json
+from wattlane.model import iteration as it
+from wattlane.model.clock import ClockPrior, draw_clock_prior
+from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
+
+KIND = "profile"
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One fitted parameter set. `group_sd_*` is how far a new architecture's time or power may be off (log)."""
+
+    parameters: Mapping[str, float]
+    origins: Mapping[str, str]
+    covariance_log: NDArray[np.float64]
+    group_sd_time: float
+    group_sd_power: float
+    range: Mapping[str, tuple[float, float]]
+    residuals: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A phase law for one GPU and engine, with families "dense" and "moe"."""
+
+    name: str
+    gpu: str
+    engine: str
+    families: Mapping[str, Family]
+    provenance: Mapping[str, Any]
+    cold_start: bool = False
+
+    def family(self, case: Case) -> Family:
+        """Return the parameter set that fits the model of `case`."""
+        kind = "moe" if case.model.is_moe else "dense"
+        if kind not in self.families:
+            raise InputError(f"profile {self.name} has no {kind} family; found {', '.join(self.families)}")
+        return self.families[kind]
+
+    def law(self, case: Case, clock_prior: ClockPrior | None = None) -> NDArray[np.float64]:
+        """Return the coefficients of one iteration at the best estimate, shape (N,)."""
+        return law_vector(self.family(case).parameters, case, clock_prior)
+
+    def outside(self, case: Case, batch: float) -> list[str]:
+        """Return in words what of a question lies outside the calibrated range; empty means inside."""
+        limits = self.family(case).range
+        asked = {"batch": batch, "active_params": case.model.active_params, "num_gpus": case.tensor_parallel}
+        found = [
+            f"{name} {value:.4g} outside [{limits[name][0]:.4g}, {limits[name][1]:.4g}]"
+            for name, value in asked.items()
+            if name in limits and not limits[name][0] <= value <= limits[name][1]
+        ]
+        if self.cold_start:
+            found.append(f"{self.gpu} was never measured: parameters carried over from {self.engine}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One draw of everything uncertain about a law: parameters, what an unseen architecture is off by, idle, clock."""
+
+    parameters: Mapping[str, float]
+    time_factor: float
+    power_factor: float
+    idle_w: float
+    clock: ClockPrior
+
+    def law(self, case: Case) -> NDArray[np.float64]:
+        """Return the coefficients of one iteration under this draw."""
+        given = Case(case.gpu, case.model, case.precision, case.tensor_parallel, case.clock_hz, self.idle_w)
+        return scaled(law_vector(self.parameters, given, self.clock), self.time_factor, self.power_factor)
+
+
+def scaled(law: NDArray[np.float64], time_factor: float, power_factor: float) -> NDArray[np.float64]:
+    """Return a law whose every iteration takes `time_factor` times as long at `power_factor` times the watts."""
+    out = law.copy()
+    for i in (it.HOST_S, it.HOST_PER_SEQ_S, it.COMM_S, it.COMM_PER_TOKEN_S):
+        out[i] *= time_factor
+    for i in (it.WEIGHT_BYTES_PER_S, it.KV_BYTES_PER_S, it.FLOP_PER_S, it.ATTENTION_FLOP_PER_S):
+        out[i] /= time_factor
+    out[it.STATIC_W] *= power_factor
+    out[it.BYTE_J] *= time_factor * power_factor
+    out[it.FLOP_J] *= time_factor * power_factor
+    return out
+
+
+def draw(profile: Profile, case: Case, rng: np.random.Generator) -> Draw:
+    """Return one draw of the law for `case`, seeded by `rng`."""
+    family = profile.family(case)
+    centre = np.log([family.parameters[name] for name in PARAMETERS])
+    # the shipped covariance is rounded: tiny negative eigenvalues are no information
+    values, vectors = np.linalg.eigh(family.covariance_log)
+    step = vectors @ (np.sqrt(np.clip(values, 0.0, None)) * rng.standard_normal(len(values)))
+    gpu_ = case.gpu
+    return Draw(
+        parameters=dict(zip(PARAMETERS, np.exp(centre + step).tolist(), strict=True)),
+        time_factor=float(np.exp(family.group_sd_time * rng.standard_normal())),
+        power_factor=float(np.exp(family.group_sd_power * rng.standard_normal())),
+        idle_w=float(rng.triangular(gpu_.idle_loaded_w_lo, gpu_.idle_loaded_w, gpu_.idle_loaded_w_hi)),
+        clock=draw_clock_prior(rng),
+    )
+
+
+def write_profile(profile: Profile, path: Path) -> None:
+    """Write a profile file, numbers rounded to 5 significant digits."""
+
+    def short(value: float) -> float:
+        return float(f"{value:.5g}")
+
+    families = {
+        kind: {
+            "parameters": {
+                n: {"value": short(v), "origin": f.origins.get(n, "fitted")} for n, v in f.parameters.items()
+            },
+            "covariance_log": [[short(v) for v in row] for row in f.covariance_log],
+            "group_sd_time": short(f.group_sd_time),
+            "group_sd_power": short(f.group_sd_power),
+            "range": {k: list(v) for k, v in f.range.items()},
+            "residuals": dict(f.residuals),
+        }
+        for kind, f in profile.families.items()
+    }
+    head = {"law": "phase", "name": profile.name, "gpu": profile.gpu, "engine": profile.engine}
+    write_json(path, KIND, {**head, "families": families, "provenance": dict(profile.provenance)})
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile file; every problem of its content is reported together."""
+    body = read_json(path, KIND)
+    problems = [f"missing key {key!r}" for key in ("name", "gpu", "engine", "families") if key not in body]
+    for kind, part in body.get("families", {}).items():
+        missing = [n for n in PARAMETERS if n not in part.get("parameters", {})]
+        problems += [f"{kind}: missing parameter {n!r}" for n in missing]
+        problems += [
+            f"{kind}: {n} is {v['value']}; expected a number above 0"
+            for n, v in part.get("parameters", {}).items()
+            if not v["value"] > 0
+        ]
+    if problems:
+        raise InputError.gathered(str(path), problems)
+    families = {
+        kind: Family(
+            parameters={n: float(v["value"]) for n, v in part["parameters"].items()},
+            origins={n: v["origin"] for n, v in part["parameters"].items()},
+            covariance_log=np.array(part["covariance_log"], dtype=float),
+            group_sd_time=float(part["group_sd_time"]),
+            group_sd_power=float(part["group_sd_power"]),
+            range={k: (float(v[0]), float(v[1])) for k, v in part["range"].items()},
+            residuals=part["residuals"],
+        )
+        for kind, part in body["families"].items()
+    }
+    return Profile(body["name"], body["gpu"], body["engine"], families, body.get("provenance", {}))
+
+
+@cache
+def shipped_profiles() -> dict[str, Profile]:
+    """Return the profiles that come with wattlane, by GPU name."""
+    folder = resources.files("wattlane.model") / "profiles"
+    with resources.as_file(folder) as path:
+        found = [read_profile(file) for file in sorted(path.glob("*.json"))]
+    return {profile.gpu: profile for profile in found}
+
+
+def profile_for(board: Gpu) -> Profile:
+    """Return the shipped profile of a GPU, or a cold start from the nearest generation, marked as such.
+
+    A cold start keeps the shares of peak and the joules per byte and FLOP of the GPU it is carried over from, scales
+    the busy watts by the board limit, and doubles the spread of a new architecture.
+    """
+    profiles = shipped_profiles()
+    if board.name in profiles:
+        return profiles[board.name]
+    if not profiles:
+        raise UnknownNameError("profile", board.name, profiles)
+    donor = profiles["H100" if "fp8" in board.flop_per_s else "A100-40GB"]
+    return carried_over(donor, board)
+
+
+def carried_over(donor: Profile, board: Gpu) -> Profile:
+    """Return `donor` as a cold start for `board`."""
+    limit = board.tdp_w / gpu(donor.gpu).tdp_w
+    families = {
+        kind: Family(
+            parameters={n: v * (limit if n == "static_w" else 1.0) for n, v in f.parameters.items()},
+            origins=dict.fromkeys(f.parameters, f"carried over from {donor.gpu}"),
+            covariance_log=f.covariance_log,
+            group_sd_time=2.0 * max(f.group_sd_time, 0.08),
+            group_sd_power=2.0 * max(f.group_sd_power, 0.08),
+            range=f.range,
+            residuals={},
+        )
+        for kind, f in donor.families.items()
+    }
+    note = {"carried_over_from": donor.name, "reason": f"no serving measurements of {board.name} were at hand"}
+    return Profile(f"{board.name} (cold start)", board.name, donor.engine, families, note, cold_start=True)
