@@ -1,4 +1,4 @@
-"""README: the shell example and the Python example are the same call; links lead somewhere."""
+"""README and docs: shell and Python examples are the same call, links lead somewhere, every variable is listed."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ def test_readme_fits_one_screen() -> None:
 def test_relative_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_environment_variable_read_is_listed() -> None:
+    sources = [*(ROOT / "src").rglob("*.py"), ROOT / "tools" / "bootstrap"]
+    read = {name for path in sources for name in re.findall(r"WATTLANE_[A-Z_]+", path.read_text(encoding="utf-8"))}
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(WATTLANE_[A-Z_]+)`", page)) == read
