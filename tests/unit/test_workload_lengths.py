@@ -16,6 +16,7 @@ from wattlane.workload.lengths import draw
 from wattlane.workload.lengths.drawn import within
 from wattlane.workload.lengths.histogram import JointHistogram, draw_cells
 from wattlane.workload.lengths.trace import resample
+from wattlane.workload.shaping import shape
 
 
 def seed() -> np.random.SeedSequence:
@@ -152,3 +153,17 @@ def test_a_generated_workload_says_how_it_was_made() -> None:
         "lengths kind=fixed,input_tokens=1,output_tokens=1",
         "seed 9",
     )
+
+
+def test_a_shipped_shape_gives_lengths_with_its_means() -> None:
+    drawn = draw("kind=shape,name=azure-conv", 200_000, seed())
+    statistics = shape("azure-conv").statistics
+    assert drawn.input_tokens.mean() == pytest.approx(statistics["input_tokens"]["mean"], rel=0.01)
+    assert drawn.output_tokens.mean() == pytest.approx(statistics["output_tokens"]["mean"], rel=0.01)
+
+
+def test_an_own_shape_file_gives_the_lengths_of_the_shape(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    shape("azure-code").write(path)
+    own = draw({"kind": "shape", "name": str(path)}, 500, seed())
+    assert np.array_equal(own.input_tokens, draw("kind=shape,name=azure-code", 500, seed()).input_tokens)

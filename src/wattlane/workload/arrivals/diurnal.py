@@ -48,12 +48,12 @@ def _sine(depth: float, peak: float) -> NDArray[np.float64]:
 
 
 def _profile(profile: tuple[float, ...]) -> NDArray[np.float64]:
-    values = np.array(profile)
+    values = np.array(profile, dtype=np.float64)
     if len(values) < 2 or values.min() < 0 or not values.sum() > 0:
         raise InputError(
             f"arrival kind=diurnal: profile is {profile}; expected at least 2 values of at least 0 and not all 0"
         )
-    return values / values.mean()
+    return values / float(values.mean())
 
 
 KIND = Kind(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattlane.workload.lengths import fixed, histogram, lognormal, trace
+from wattlane.workload.lengths import fixed, histogram, lognormal, shape, trace
 from wattlane.workload.lengths.drawn import Drawn
 from wattlane.workload.spec import Kind, Spec, resolve
 
-LENGTHS: dict[str, Kind] = {module.KIND.name: module.KIND for module in (fixed, lognormal, histogram, trace)}
+LENGTHS: dict[str, Kind] = {module.KIND.name: module.KIND for module in (fixed, lognormal, histogram, shape, trace)}
 
 
 def draw(spec: Spec, n: int, seed: np.random.SeedSequence) -> Drawn:
