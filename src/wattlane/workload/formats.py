@@ -37,7 +37,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One trace format. `keeps_zero` says that arrivals count from the file's own zero, not from the first request."""
+    """One trace format.
+
+    `keeps_zero`: arrivals count from the file's own zero, not from the first request. `signed`: the reader counts
+    arrivals from the file's first row, so that a negative one only says that rows are not in order.
+    """
 
     name: str
     about: str
@@ -45,6 +49,7 @@ class Format:
     read: Callable[[Head, Rows], None]
     labels: Labels = field(default_factory=Labels)
     keeps_zero: bool = False
+    signed: bool = False
 
 
 def head(path: Path) -> Head:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,17 @@ class Loaded:
     bad_examples: tuple[str, ...]
     sha256: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is known of the file, without the workload, as plain values for JSON."""
+        return {
+            "format": self.format,
+            "rows": self.rows,
+            "bad_rows": self.bad_rows,
+            "zero_output_rows": self.zero_output_rows,
+            "bad_examples": list(self.bad_examples),
+            "sha256": self.sha256,
+        }
+
 
 def load(path: Path, *, format: str | None = None, max_bad_share: float = 0.01) -> Loaded:
     """Read the trace at `path`; the format is recognised from the file's opening unless named.
@@ -46,7 +58,7 @@ def load(path: Path, *, format: str | None = None, max_bad_share: float = 0.01) 
     opening = head(path)
     chosen = _sniffed(opening) if format is None else _named(format)
     print_of_file = fingerprint(path)
-    rows = Rows(chosen.labels, _capacity(opening, print_of_file), arrivals_may_be_negative=not chosen.keeps_zero)
+    rows = Rows(chosen.labels, _capacity(opening, print_of_file), signed=chosen.signed)
     chosen.read(opening, rows)
     _check(path, chosen, rows, max_bad_share)
     return Loaded(

@@ -63,7 +63,7 @@ class Rows:
 
     labels: Labels
     capacity: int
-    arrivals_may_be_negative: bool = False
+    signed: bool = False
     count: int = 0
     bad: int = 0
     zero_output: int = 0
@@ -88,6 +88,15 @@ class Rows:
         values = self._columns.get(name)
         return None if values is None else values[: self.count]
 
+    def reserve(self, capacity: int) -> None:
+        """Make room for `capacity` rows in all, where the number is known beforehand."""
+        if capacity > self.capacity:
+            self.capacity = capacity
+            for name, values in self._columns.items():
+                grown = np.zeros(capacity, values.dtype)
+                grown[: self.count] = values[: self.count]
+                self._columns[name] = grown
+
     def add(self, chunk: Chunk) -> None:
         """Sort the rows of a chunk into good, bad and zero output."""
         faults = self._faults(chunk)
@@ -105,7 +114,7 @@ class Rows:
     def _faults(self, chunk: Chunk) -> list[tuple[NDArray[np.bool_], str, Floats]]:
         names, arrival = self.labels, chunk.arrival_s
         found = [(~np.isfinite(arrival), f"{names.arrival} is missing or not a number", arrival)]
-        if not self.arrivals_may_be_negative:
+        if not self.signed:
             text = f"{names.arrival} is {{value:g}}; expected at least 0"
             found.append((np.isfinite(arrival) & (arrival < 0), text, arrival))
         columns = [(chunk.input_tokens, names.input, 1), (chunk.output_tokens, names.output, 0)]
@@ -129,11 +138,7 @@ class Rows:
     def _store(self, chunk: Chunk, which: slice | NDArray[np.bool_], n: int) -> None:
         end = self.count + n
         if end > self.capacity:
-            self.capacity = max(end, 2 * self.capacity)
-            for name, values in self._columns.items():
-                self._columns[name] = np.concatenate(
-                    (values[: self.count], np.zeros(self.capacity - self.count, values.dtype))
-                )
+            self.reserve(max(end, 2 * self.capacity))
         if chunk.cached_tokens is not None and "cached_tokens" not in self._columns:
             self._columns["cached_tokens"] = np.zeros(self.capacity, np.int64)
         for name, column in self._columns.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wattlane.core.errors import FileFormatError
 from wattlane.workload.blocks import Block, blocks
+from wattlane.workload.rows import Chunk
 
 Floats = NDArray[np.float64]
 
@@ -99,6 +100,18 @@ def _record(text: str) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def records_chunk(
+    records: Sequence[tuple[int, str, Mapping[str, Any]]],
+    values: Callable[[Mapping[str, Any]], tuple[float, ...]],
+) -> Chunk:
+    """Return a chunk from JSON objects; `values` gives arrival, input, output and, optionally, cached of one."""
+    table = np.array([values(record) for _, _, record in records], dtype=np.float64)
+    columns = table.reshape(len(records), -1).T
+    cached = columns[3] if len(columns) > 3 else None
+    lines = [line for line, _, _ in records]
+    return Chunk(columns[0], columns[1], columns[2], lines, lambda i: records[i][1], cached)
 
 
 def number(value: object) -> float:

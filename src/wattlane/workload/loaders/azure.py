@@ -51,4 +51,5 @@ FORMAT = Format(
     lambda head: head.has(*COLUMNS),
     read,
     Labels("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
+    signed=True,
 )
