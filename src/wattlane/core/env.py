@@ -16,3 +16,8 @@ def cache_dir() -> Path:
     """`WATTLANE_CACHE`: where compiled kernels and downloaded traces are kept (default: ~/.cache/wattlane)."""
     value = os.environ.get("WATTLANE_CACHE")
     return Path(value) if value else Path.home() / ".cache" / "wattlane"
+
+
+def api_key() -> str | None:
+    """`WATTLANE_API_KEY`: bearer key sent to a server that asks for one; never written to a result file."""
+    return os.environ.get("WATTLANE_API_KEY") or None

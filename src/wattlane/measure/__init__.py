@@ -1,1 +1,31 @@
-"""Floor 2, joules: meters, windows, engines under test, load generation, validity."""
+"""Floor 2, joules: meters, engines under test, load generation, phases in time, validity.
+
+`run` measures one workload on one engine, `diagnose` says what can be measured here, `drive` only sends the load.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Delivery": "load",
+    "Finding": "readings",
+    "Measurement": "result",
+    "Meter": "readings",
+    "Reading": "readings",
+    "diagnose": "doctor",
+    "drive": "load",
+    "run": "trial",
+}
+__all__ = ["Delivery", "Finding", "Measurement", "Meter", "Reading", "diagnose", "drive", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'wattlane.measure' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"wattlane.measure.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

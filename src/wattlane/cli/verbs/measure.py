@@ -1,0 +1,88 @@
+"""`wattlane measure`: one workload on one engine, with phases, latency and whatever energy can be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wattlane.cli.console import emit_json, say
+from wattlane.core.errors import MeasurementError
+from wattlane.core.types import Slo
+
+if TYPE_CHECKING:
+    from wattlane.measure.result import Measurement
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(help=measure.__doc__)(measure)
+
+
+def measure(
+    target: Annotated[str, typer.Argument(help="xllamacpp, xllamacpp:precision=Q8_0,slots=8, or http://HOST:PORT")],
+    workload: Annotated[
+        str, typer.Argument(help="A workload file, or e.g. poisson:n=100,rate_rps=20,input=64,output=32")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the result.")],
+    seed: Annotated[int, typer.Option(help="Seed of arrivals and prompts.")] = 0,
+    cpu_watts: Annotated[
+        float | None, typer.Option(help="Assumed W per busy core; gives modelled energy where no sensor is.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="At most this many requests in flight.")] = None,
+    limit_s: Annotated[float, typer.Option("--limit-s", help="Time limit of each request, seconds.")] = 600.0,
+    ttft_s: Annotated[float, typer.Option("--ttft-s", help="Target for the time to first token, seconds.")] = 1.0,
+    tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
+    json_output: Annotated[bool, typer.Option("--json", help="Print measurement.json to stdout.")] = False,
+) -> None:
+    """Drive a real engine with a workload and record every request, phases in time, and energy where a sensor sees it.
+
+    Exit code 4 when the result is not valid (more than 1 % of requests failed, the engine died); files are written.
+
+    Example: wattlane measure xllamacpp poisson:n=100,rate_rps=20,input=64,output=32 -o run
+    """
+    from rich.progress import Progress
+
+    from wattlane.measure import run
+
+    with Progress(console=say, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(ended: int, failed: int, offered: int) -> None:
+            bar.update(task, completed=ended, total=offered, description=f"{ended} of {offered}, {failed} failed")
+
+        result = run(
+            target,
+            workload,
+            out,
+            slo=Slo(ttft_s, tbt_s),
+            seed=seed,
+            cpu_watts=cpu_watts,
+            concurrency=concurrency,
+            limit_s=limit_s,
+            on_progress=show,
+        )
+    if json_output:
+        emit_json(result.as_dict())
+    else:
+        _print(result)
+    if not result.valid:
+        raise MeasurementError(f"{out}: the measurement is not valid: {result.reasons[0]}")
+
+
+def _print(result: Measurement) -> None:
+    latency = result.latency
+    typer.echo(f"requests   {result.requests}, {result.failed} failed; {result.window_s:.2f} s")
+    typer.echo(f"tokens     {result.input_tokens} in, {result.output_tokens} out")
+    typer.echo(f"ttft       p50 {_seconds(latency.ttft_p50_s)}, p99 {_seconds(latency.ttft_p99_s)}")
+    typer.echo(f"token gap  p50 {_seconds(latency.tbt_p50_s)}, p99 {_seconds(latency.tbt_p99_s)}")
+    for name, phase in (("prefill", result.prefill), ("decode", result.decode)):
+        typer.echo(f"{name:<10} {phase.duration_s:.2f} s active, {phase.tokens} tokens, energy {phase.energy}")
+    typer.echo(f"whole run  energy {result.energy}")
+    for reason in result.reasons:
+        say.print(f"  {reason}", markup=False, soft_wrap=True)
+
+
+def _seconds(value_s: float | None) -> str:
+    return "absent" if value_s is None else f"{value_s * 1e3:.1f} ms"

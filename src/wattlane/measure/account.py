@@ -1,0 +1,170 @@
+"""Joules of a window from readings, from assumed watts, or absent; and their division by phase in time.
+
+    counter:   E = C(end) − C(start), both edges interpolated between the readings around them
+    power:     E = ∫ P dt by trapezoid, the last value held to both edges
+    CPU model: E = cpu_s × W per busy core, a modelled figure
+
+Division assumes the same power whichever phase is active. The time in which both were active goes half to each; giving
+all of it to one or to the other are the ends of the interval. A phase energy found so is modelled even when the whole
+is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from wattlane.core.types import Boundary, Origin
+from wattlane.measure.meters.cpu import cpu_tick_s
+from wattlane.measure.readings import Reading
+from wattlane.measure.spans import Spans
+
+CPU_MODEL = "CPU seconds"
+MAX_GAP_S = 1.0  # a longer silence of the meter inside a window leaves its energy unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Joules with their interval, the parts of its half-width, and where they come from. Absent is None, never 0."""
+
+    energy_j: float | None = None
+    energy_j_lo: float | None = None
+    energy_j_hi: float | None = None
+    error_parts: dict[str, float] = field(default_factory=dict)
+    source: str | None = None
+    boundary: Boundary | None = None
+    status: Origin = Origin.ABSENT
+
+    def __str__(self) -> str:
+        if self.energy_j is None:
+            return "absent"
+        return f"{self.energy_j:.4g} J [{self.energy_j_lo:.4g}, {self.energy_j_hi:.4g}] {self.status.value}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON file."""
+        return {
+            "energy_j": self.energy_j,
+            "energy_j_lo": self.energy_j_lo,
+            "energy_j_hi": self.energy_j_hi,
+            "error_parts": self.error_parts,
+            "source": self.source,
+            "boundary": None if self.boundary is None else self.boundary.value,
+            "status": self.status.value,
+        }
+
+
+ABSENT = Energy()
+
+
+def metered(readings: Sequence[Reading], start_s: float, end_s: float) -> Energy:
+    """Return the energy between two instants from readings that reach over both; absent if they do not suffice."""
+    if not readings:
+        return ABSENT
+    counter = [(r.time_s, r.energy_j) for r in readings if r.energy_j is not None]
+    power = [(r.time_s, r.power_w) for r in readings if r.power_w is not None]
+    first = readings[0]
+    for points, method, rule in ((counter, "counter", _from_counter), (power, "power", _from_power)):
+        found = rule(points, start_s, end_s)
+        if found is not None:
+            energy_j, error_j, part = found
+            return Energy(
+                energy_j,
+                energy_j - error_j,
+                energy_j + error_j,
+                {part: error_j},
+                f"{first.source} {method}",
+                first.boundary,
+                first.origin,
+            )
+    return ABSENT
+
+
+def modelled_cpu(cpu_s: float | None, cpu_w: float) -> Energy:
+    """Return CPU seconds times assumed watts per busy core; the error of the assumption itself is not known."""
+    if cpu_s is None:
+        return ABSENT
+    energy_j, error_j = cpu_s * cpu_w, 2 * cpu_tick_s() * cpu_w
+    return Energy(
+        energy_j,
+        max(energy_j - error_j, 0.0),
+        energy_j + error_j,
+        {"cpu_tick_j": error_j},
+        f"{CPU_MODEL} x {cpu_w:g} W per busy core (assumed)",
+        Boundary.CPU_PACKAGE,
+        Origin.MODELLED,
+    )
+
+
+def split(total: Energy, spans: Spans, idle_w: float | None) -> tuple[Energy, Energy]:
+    """Return (prefill, decode) energy; both absent when the total is, or when nothing was active.
+
+    With `idle_w` the seconds in which nothing was active are charged at it first; without, the total is taken to hold
+    no idle energy (CPU seconds do not).
+    """
+    if total.energy_j is None or total.energy_j_lo is None or total.energy_j_hi is None or spans.busy_s <= 0:
+        return ABSENT, ABSENT
+    idle_j = (idle_w or 0.0) * spans.idle_s
+    if idle_j > total.energy_j:
+        return ABSENT, ABSENT
+    meter_j = (total.energy_j_hi - total.energy_j_lo) / 2
+
+    def phase(only_s: float) -> Energy:
+        assert total.energy_j is not None
+        share, half_overlap = only_s / spans.busy_s, spans.both_s / 2 / spans.busy_s
+        net_j = total.energy_j - idle_j
+        mean_j = net_j * (share + half_overlap)
+        parts = {"overlap_j": net_j * half_overlap, "meter_j": meter_j * (share + half_overlap)}
+        error_j = parts["overlap_j"] + parts["meter_j"]
+        return replace(
+            total,
+            energy_j=mean_j,
+            energy_j_lo=max(mean_j - error_j, 0.0),
+            energy_j_hi=mean_j + error_j,
+            error_parts=parts,
+            source=f"{total.source}, divided by time ({spans.method})",
+            status=Origin.MODELLED,
+        )
+
+    return phase(spans.prefill_only_s), phase(spans.decode_only_s)
+
+
+def _covered(points: list[tuple[float, float]], start_s: float, end_s: float) -> bool:
+    """Return whether good readings follow each other through the whole window without a gap above `MAX_GAP_S`."""
+    inside = [time_s for time_s, _ in points if start_s < time_s < end_s]
+    around = [*(t for t, _ in points if t <= start_s)][-1:], [*(t for t, _ in points if t >= end_s)][:1]
+    times = [*around[0], *inside, *around[1]]
+    if len(times) < 2 or times[0] > start_s + MAX_GAP_S or times[-1] < end_s - MAX_GAP_S:
+        return False
+    return float(np.diff(times).max()) <= MAX_GAP_S
+
+
+def _from_counter(points: list[tuple[float, float]], start_s: float, end_s: float) -> tuple[float, float, str] | None:
+    """Return (joules, error, its name); the error is the energy of the counter steps that hold the two edges."""
+    if not _covered(points, start_s, end_s):
+        return None
+    times, values = (np.array(column) for column in zip(*points, strict=True))
+    moved = np.concatenate(([True], np.diff(values) > 0))
+    times, values = times[moved], values[moved]
+    if len(times) < 2:
+        return None
+    at = np.interp([start_s, end_s], times, values)
+    steps = np.diff(values)
+    edges = np.clip(np.searchsorted(times, [start_s, end_s]) - 1, 0, len(steps) - 1)
+    return float(at[1] - at[0]), float(steps[edges].sum()), "counter_edges_j"
+
+
+def _from_power(points: list[tuple[float, float]], start_s: float, end_s: float) -> tuple[float, float, str] | None:
+    """Return (joules, error, its name); the error is half of what holding values forwards or backwards changes."""
+    if not _covered(points, start_s, end_s):
+        return None
+    times, values = (np.array(column) for column in zip(*points, strict=True))
+    inside = (times > start_s) & (times < end_s)
+    grid = np.concatenate(([start_s], times[inside], [end_s]))
+    watts = np.interp(grid, times, values)
+    lengths = np.diff(grid)
+    forwards, backwards = float(np.sum(watts[:-1] * lengths)), float(np.sum(watts[1:] * lengths))
+    spread = float(np.sum(np.abs(np.diff(watts)) * lengths)) / 2
+    return (forwards + backwards) / 2, spread, "power_samples_j"

@@ -1,0 +1,124 @@
+"""Make the `Measurement` out of what was recorded: a pure function of rows, readings and conditions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wattlane.core.files import sha256
+from wattlane.core.provenance import Provenance
+from wattlane.core.served import latency
+from wattlane.core.types import Origin, Outcome, Slo
+from wattlane.core.workload import Workload
+from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, split
+from wattlane.measure.pick import Picked
+from wattlane.measure.recorder import Recorder
+from wattlane.measure.result import Measurement, PhaseResult
+from wattlane.measure.spans import find_spans
+from wattlane.measure.verdict import Circumstances, judge, lateness_p99_s
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What was asked: target, engine as it describes itself, workload, and how energy may be found."""
+
+    target: str
+    engine: Mapping[str, Any]
+    load: Workload
+    workload_file: Path | None
+    folder: Path
+    seed: int
+    slo: Slo
+    picked: Picked
+    cpu_w: float | None
+    open_loop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What happened: rows, the edges of the idle window and of the run on the monotonic clock, and how it ended."""
+
+    table: pl.DataFrame
+    idle_edges_s: tuple[float, float] | None
+    start_s: float
+    end_s: float
+    client_cpu_s: float
+    interrupted: bool
+    engine_ended: str | None
+
+
+def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measurement:
+    """Return the measurement; energies are measured, modelled from `cpu_w`, or absent."""
+    table, window_s = driven.table, driven.end_s - driven.start_s
+    done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
+    cpu_s = recorder.cpu_used_s(driven.start_s, driven.end_s)
+    energy, idle_w = _energy(asked, driven, recorder, cpu_s)
+    spans = find_spans(table, window_s)
+    prefill, decode = split(energy, spans, idle_w)
+    input_tokens, output_tokens = int(done["input_tokens"].sum()), int(done["output_tokens"].sum())
+    seen = Circumstances(
+        energy=energy,
+        spans=spans,
+        meter_reason=asked.picked.reason,
+        has_meter=asked.picked.meter is not None,
+        cpu_w=asked.cpu_w,
+        engine_ended=driven.engine_ended,
+        interrupted=driven.interrupted,
+        open_loop=asked.open_loop,
+    )
+    verdict = judge(table, seen)
+    counts = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
+    return Measurement(
+        target=asked.target,
+        engine=asked.engine,
+        workload={"name": asked.load.name, "requests": len(asked.load), "span_s": asked.load.span_s},
+        valid=verdict.valid,
+        complete=not (driven.interrupted or driven.engine_ended),
+        reasons=verdict.reasons,
+        requests=len(table),
+        failed=len(table) - len(done),
+        outcomes=counts,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        window_s=window_s,
+        energy=energy,
+        idle_w=idle_w,
+        prefill=PhaseResult(prefill, spans.prefill_s, input_tokens - int(done["cached_tokens"].sum())),
+        decode=PhaseResult(decode, spans.decode_s, output_tokens),
+        spans=spans,
+        latency=latency(table, asked.slo),
+        slo=asked.slo,
+        cpu_s=cpu_s,
+        client_cpu_s=driven.client_cpu_s,
+        lateness_p99_s=lateness_p99_s(table),
+        provenance=_provenance(asked),
+        folder=asked.folder,
+        host={"cores": os.cpu_count(), "load_1_min": os.getloadavg()[0]},
+    )
+
+
+def _energy(asked: Conditions, driven: Driven, recorder: Recorder, cpu_s: float | None) -> tuple[Energy, float | None]:
+    """Return (energy of the window, idle power); a meter goes before the CPU model."""
+    energy = metered(recorder.readings, driven.start_s, driven.end_s)
+    if energy.status is not Origin.ABSENT or asked.cpu_w is None:
+        return energy, _idle_w(driven, recorder)
+    return modelled_cpu(cpu_s, asked.cpu_w), None
+
+
+def _idle_w(driven: Driven, recorder: Recorder) -> float | None:
+    if driven.idle_edges_s is None:
+        return None
+    start_s, end_s = driven.idle_edges_s
+    idle = metered(recorder.readings, start_s, end_s) if end_s > start_s else ABSENT
+    return None if idle.energy_j is None else idle.energy_j / (end_s - start_s)
+
+
+def _provenance(asked: Conditions) -> Provenance:
+    inputs = {} if asked.workload_file is None else {asked.workload_file.name: sha256(asked.workload_file)}
+    return Provenance(seed=asked.seed, inputs=inputs)

@@ -1,0 +1,1 @@
+"""Engines under test, one a file: started, awaited and stopped, or already running at a URL."""

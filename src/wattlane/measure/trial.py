@@ -1,0 +1,123 @@
+"""Measure one workload on one engine: start, warm up, drive, divide by phase, write.
+
+    engine up ─► warm-up ─► idle window (with a meter) ─► [ workload ] ─► engine down ─► files
+                                                          └ window ┘
+Only the window counts. What no sensor sees stays absent.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from wattlane.core.errors import InputError
+from wattlane.core.types import Slo
+from wattlane.core.workload import Workload
+from wattlane.measure.assemble import Conditions, Driven, assemble
+from wattlane.measure.engines.base import Engine
+from wattlane.measure.engines.registry import open_engine
+from wattlane.measure.load import DEFAULT_LIMIT_S, Delivery, DriveInterruptedError, Progress, drive, no_progress
+from wattlane.measure.pick import Picked, pick_meter
+from wattlane.measure.readings import Meter
+from wattlane.measure.recorder import Recorder
+from wattlane.measure.result import Measurement
+from wattlane.measure.warmup import warm_up
+from wattlane.measure.workloads import resolve_workload
+
+IDLE_WINDOW_S = 2.0
+
+
+def run(
+    target: str,
+    workload: Workload | Path | str,
+    out: Path | str,
+    *,
+    slo: Slo | None = None,
+    seed: int = 0,
+    meter: Meter | None = None,
+    cpu_watts: float | None = None,
+    concurrency: int | None = None,
+    limit_s: float = DEFAULT_LIMIT_S,
+    on_progress: Progress = no_progress,
+) -> Measurement:
+    """Measure `workload` on `target` and write served.parquet, telemetry.parquet, measurement.json into `out`.
+
+    Args:
+        target: `xllamacpp[:precision=Q8_0,slots=8,...]` or the URL of an OpenAI-compatible server.
+        workload: a workload, a file, or a text such as `poisson:n=100,rate_rps=20,input=64,output=32`.
+        out: folder of the result; made if it is not there.
+        slo: the latency targets that attainment is judged by.
+        seed: of arrivals and prompts.
+        meter: energy source; by default the best one that sees the engine.
+        cpu_watts: assumed W per busy core; without a sensor it gives a modelled energy.
+        concurrency: at most this many requests in flight; None sends each at its arrival.
+        limit_s: time limit of each request, seconds.
+        on_progress: called with (ended, failed, offered) after each request.
+
+    Raises:
+        InputError: the target, the workload or a value is wrong.
+        MeasurementError: the engine does not start or answer.
+        KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
+    """
+    if cpu_watts is not None and not cpu_watts > 0:
+        raise InputError(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
+    folder = _folder(out)
+    load = resolve_workload(workload, seed)
+    began_s = time.monotonic()
+    with open_engine(target) as engine:
+        ready_s = time.monotonic()
+        warm_up(engine)
+        picked = Picked(meter, "the meter that was given") if meter is not None else pick_meter(engine.habits)
+        recorder = Recorder(picked.meter, engine.pid)
+        driven = _drive(
+            engine,
+            load,
+            Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress),
+            recorder,
+            has_idle_window=picked.meter is not None,
+        )
+        about = engine.describe()
+    file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
+    conditions = Conditions(
+        target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None
+    )
+    result = assemble(conditions, driven, recorder)
+    result.write(
+        driven.table,
+        recorder.table(driven.start_s),
+        {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s},
+    )
+    if driven.interrupted:
+        raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
+    return result
+
+
+def _drive(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorder, *, has_idle_window: bool) -> Driven:
+    idle_edges_s, interrupted = None, False
+    with recorder:
+        if has_idle_window:
+            idle_start_s = recorder.mark()
+            time.sleep(IDLE_WINDOW_S)
+            idle_edges_s = (idle_start_s, recorder.mark())
+        edge: dict[str, float] = {}
+
+        def start_clock() -> float:
+            edge.update(cpu_s=time.process_time(), start_s=recorder.mark())
+            return edge["start_s"]
+
+        try:
+            table = drive(engine.base_url, load, replace(delivery, start_clock=start_clock))
+        except DriveInterruptedError as stop:
+            table, interrupted = stop.table, True
+        end_s, client_cpu_s = recorder.mark(), time.process_time() - edge["cpu_s"]
+    ended = engine.exit_reason()
+    return Driven(table, idle_edges_s, edge["start_s"], end_s, client_cpu_s, interrupted, ended)
+
+
+def _folder(out: Path | str) -> Path:
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: found a file; expected a folder for the result; name another with -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
