@@ -107,7 +107,9 @@ def fit_phase(points: Sequence[Point], prior: Mapping[str, tuple[float, float]])
         data = np.sign(data) * np.sqrt(2.0 * (np.sqrt(1.0 + data**2) - 1.0))
         return np.concatenate([data, (x - centres) / spreads])
 
-    found = optimize.least_squares(residuals, centres, method="trf", x_scale=spreads)
+    # no kernel beats the peak it is a share of
+    ceiling = np.where([n.startswith("eta_") for n in names], 0.0, np.inf)
+    found = optimize.least_squares(residuals, centres, method="trf", x_scale=spreads, bounds=(-np.inf, ceiling))
     covariance = np.linalg.inv(found.jac.T @ found.jac)
     parameters, latent = split(found.x)
     time_error, power_error = errors(parameters, latent, points)

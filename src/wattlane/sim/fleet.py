@@ -32,7 +32,7 @@ class Replica:
     @property
     def served(self) -> NDArray[np.bool_]:
         """Which of its rows were not refused."""
-        return self.first != replica.REFUSED
+        return np.asarray(self.first != replica.REFUSED)
 
     @property
     def busy_s(self) -> float:
@@ -86,7 +86,7 @@ def replay(
     if deployment.max_num_batched_tokens < deployment.max_num_seqs:
         raise InputError(
             f"max_num_batched_tokens is {deployment.max_num_batched_tokens}, below max_num_seqs "
-            f"{deployment.max_num_seqs}; every decoding sequence needs a token of the budget: raise one or lower the other"
+            f"{deployment.max_num_seqs}; every decoding sequence needs a token: raise one or lower the other"
         )
     kind = dispatch.WINDOWED if deployment.release_window_s > 0 else dispatch.IMMEDIATE
     release_s = dispatch.release_times(kind, deployment.release_window_s, workload.arrival_s)
@@ -140,14 +140,12 @@ def ledger(run: Replay, end_s: float | None = None) -> Ledger:
     return Ledger(metered, prefill, decode, idle, origin=Origin.MODELLED)
 
 
-def energy_j(run: Replay, end_s: float) -> float:
-    """Return the joules of all replicas from the first arrival to `end_s`, idle included."""
-    start_s = float(run.workload.arrival_s[0])
+def busy_energy_j(run: Replay) -> float:
+    """Return the joules of all iterations of all replicas, the quiet between them left out."""
     total = 0.0
     for r in run.replicas:
         span = r.record[:, replica.END_S] - r.record[:, replica.START_S]
         total += float(np.dot(r.record[:, replica.POWER_W], span))
-        total += float(run.law[it.IDLE_W]) * float(replica.quiet_s(r.record, start_s, end_s))
     return total
 
 

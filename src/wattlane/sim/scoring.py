@@ -51,9 +51,7 @@ def attains(
             continue
         gaps = requests[r, OUTPUT] - 1
         bad = over[first[r] + gaps + 1] - over[first[r] + 1]
-        if bad == 0:
-            out[r] = 1
-        elif gaps >= MANY_GAPS and bad <= 0.01 * gaps + 1.0 and _p99(record, first[r], gaps) <= tbt_s:
+        if bad == 0 or (gaps >= MANY_GAPS and bad <= 0.01 * gaps + 1.0 and _p99(record, first[r], gaps) <= tbt_s):
             out[r] = 1
     return out
 
