@@ -25,7 +25,7 @@ pytest.importorskip("gguf")
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 HUNDRED = "poisson:n=100,rate_rps=50,input=24,output=8"
-LONG = "uniform:n=100,rate_rps=10,input=24,output=8"
+LONG = "deterministic:n=100,rate_rps=10,input=24,output=8"
 PHASE_KEYS = {"energy_j", "energy_j_lo", "energy_j_hi", "error_parts", "source", "boundary", "status", "duration_s"}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import polars as pl
 import pytest
@@ -167,3 +169,11 @@ def test_completed_rows_without_text_are_dated_by_their_finish():
     assert table["gaps_s"].to_list() == [[]]
     assert table["gaps_complete"].to_list() == [True]
     assert table.schema["gaps_s"] == pl.List(pl.Float32)
+
+
+def test_driving_works_inside_a_running_event_loop():
+    async def notebook():
+        return drive(server.base_url, burst(1), Delivery("m"))
+
+    with serving("llamacpp") as server:
+        assert asyncio.run(notebook())["outcome"][0] == "completed"

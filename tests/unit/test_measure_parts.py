@@ -50,14 +50,18 @@ def test_options_are_typed_and_problems_reported_together():
         parse_spec("a:n")
 
 
-@pytest.mark.parametrize("shape", ["poisson", "uniform", "burst"])
-def test_generated_workloads_start_at_zero_and_keep_their_rate(shape):
-    load = resolve_workload(f"{shape}:n=4000,rate_rps=20,input=7,output=3", seed=1)
-    assert (len(load), load.arrival_s[0], load.input_tokens[0], load.output_tokens[-1]) == (4000, 0.0, 7, 3)
-    if shape != "burst":
-        assert load.rate_rps == pytest.approx(20, rel=0.06)
-    again = resolve_workload(f"{shape}:n=4000,rate_rps=20,input=7,output=3", seed=1)
-    assert np.array_equal(load.arrival_s, again.arrival_s)
+@pytest.mark.parametrize("options", ["poisson:rate_rps=20", "deterministic:rate_rps=20", "gamma:rate_rps=20,cv=2"])
+def test_generated_workloads_keep_their_rate_and_their_seed(options):
+    text = f"{options},n=4000,input=7,output=3"
+    load = resolve_workload(text, seed=1)
+    assert (len(load), load.input_tokens[0], load.output_tokens[-1]) == (4000, 7, 3)
+    assert load.rate_rps == pytest.approx(20, rel=0.15)
+    assert np.array_equal(load.arrival_s, resolve_workload(text, seed=1).arrival_s)
+
+
+def test_a_burst_has_the_stated_defaults():
+    load = resolve_workload("burst", seed=0)
+    assert (len(load), load.span_s, load.input_tokens[0], load.output_tokens[0]) == (100, 0.0, 64, 32)
 
 
 def test_workloads_are_taken_as_given_or_from_a_file(tmp_path):
@@ -68,8 +72,10 @@ def test_workloads_are_taken_as_given_or_from_a_file(tmp_path):
     assert resolve_workload(str(file), 0).output_tokens.tolist() == [6, 8]
     with pytest.raises(UnknownNameError, match="did you mean 'poisson'"):
         resolve_workload("poison", 0)
-    with pytest.raises(InputError, match=r"n is 0[\s\S]*rate_rps is -1"):
-        resolve_workload("poisson:n=0,rate_rps=-1", 0)
+    with pytest.raises(InputError, match=r"n is 0[\s\S]*output is -1"):
+        resolve_workload("poisson:n=0,rate_rps=1,output=-1", 0)
+    with pytest.raises(InputError, match="rate_rps is missing"):
+        resolve_workload("poisson:n=5", 0)
 
 
 def test_unknown_engines_and_options_are_refused_before_anything_starts():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from wattlane.core.errors import InputError
 from wattlane.core.types import Outcome
 from wattlane.core.workload import Workload
+from wattlane.measure.blocking import run_blocking
 from wattlane.measure.client import CHAT, COMPLETIONS, Exchange, chat_body, completion_body, encode, session, stream
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.exchanges import to_table
@@ -82,7 +83,7 @@ def drive(base_url: str, workload: Workload, delivery: Delivery) -> pl.DataFrame
     exchanges = [Exchange() for _ in range(len(workload))]
     run = _Run(base_url + (CHAT if delivery.chat else COMPLETIONS), workload, delivery, bodies, exchanges)
     try:
-        asyncio.run(run.go())
+        run_blocking(run.go())
     except KeyboardInterrupt:
         raise DriveInterruptedError(to_table(workload, exchanges, run.start_s)) from None
     return to_table(workload, exchanges, run.start_s)

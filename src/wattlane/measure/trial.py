@@ -60,8 +60,13 @@ def run(
         MeasurementError: the engine does not start or answer.
         KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
     """
+    problems = []
     if cpu_watts is not None and not cpu_watts > 0:
-        raise InputError(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
+        problems.append(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
+    if seed < 0:
+        problems.append(f"seed is {seed}; expected a whole number of at least 0")
+    if problems:
+        raise InputError.gathered("measure", problems)
     folder = _folder(out)
     load = resolve_workload(workload, seed)
     began_s = time.monotonic()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from wattlane.core.errors import MeasurementError
 from wattlane.core.types import Outcome
+from wattlane.measure.blocking import run_blocking
 from wattlane.measure.client import COMPLETIONS, Exchange, completion_body, encode, session, stream
 from wattlane.measure.engines.base import Engine
 from wattlane.measure.prompts import make_prompt
@@ -21,7 +20,7 @@ def warm_up(engine: Engine) -> None:
     Raises:
         MeasurementError: one of them did not complete, so nothing could be measured.
     """
-    exchanges = asyncio.run(_send(engine))
+    exchanges = run_blocking(_send(engine))
     for exchange in exchanges:
         if exchange.outcome is not Outcome.COMPLETED:
             ended = engine.exit_reason()
