@@ -11,6 +11,7 @@ import pytest
 from wattlane.core.errors import FileFormatError, InputError
 from wattlane.core.files import write_json
 from wattlane.core.workload import Workload
+from wattlane.workload.binning import bin_lengths
 from wattlane.workload.generation import generate
 from wattlane.workload.lengths import draw
 from wattlane.workload.lengths.drawn import within
@@ -99,6 +100,20 @@ def test_a_malformed_histogram_is_refused(tmp_path: Path, change: dict[str, obje
     path.write_text(json.dumps(kept), encoding="utf-8")
     with pytest.raises((FileFormatError, InputError), match=words):
         draw({"kind": "histogram", "path": path}, 3, seed())
+
+
+def test_a_binned_trace_gives_lengths_with_the_same_bin_counts(tmp_path: Path) -> None:
+    trace = draw("kind=shape,name=azure-conv", 5000, seed())
+    known = Workload(np.zeros(5000), trace.input_tokens, trace.output_tokens)
+    binned = bin_lengths(known, "log-spaced", input_bins=8, output_bins=6)
+    path = tmp_path / "bins.json"
+    write_json(path, "bins", binned.as_dict())
+    drawn = draw({"kind": "histogram", "path": path}, 50_000, seed())
+    made = bin_lengths(Workload(np.zeros(50_000), drawn.input_tokens, drawn.output_tokens), "log-spaced")
+    again = np.searchsorted(binned.input_edges, drawn.input_tokens)
+    shares = np.bincount(again, minlength=len(binned.input_edges)) / 50_000
+    assert shares == pytest.approx(binned.counts.sum(axis=1) / 5000, abs=0.01)
+    assert made.excluded == 0
 
 
 def test_log_spacing_favours_short_lengths() -> None:

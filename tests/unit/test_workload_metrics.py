@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
-import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from prometheus_history import (
+    BOUNDS,
+    STEP_S,
+    STEPS,
+    counters,
+    gauge,
+    per_step,
+    response,
+    responses_of,
+    saved,
+    truth,
+)
 from wattlane.core.errors import FileFormatError, InputError
 from wattlane.core.workload import Workload
-from wattlane.workload.generation import generate
 from wattlane.workload.metrics.convert import from_metrics
 from wattlane.workload.metrics.histograms import default_cap
 from wattlane.workload.metrics.queries import (
@@ -26,76 +32,9 @@ from wattlane.workload.metrics.queries import (
     INPUT_SUM,
     OUTPUT_BUCKETS,
     OUTPUT_SUM,
-    PROMETHEUS_QUERIES,
     REQUESTS,
 )
 from wattlane.workload.metrics.sources import Range, unix_time
-
-START_S = 1_700_000_000
-STEP_S = 60
-STEPS = 30
-BOUNDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000]
-Responses = dict[str, Any]
-
-
-def truth(seed: int = 1) -> Workload:
-    lengths = (
-        "kind=lognormal,input_mean_tokens=1200,input_sd_tokens=1000,output_median_tokens=120,output_sigma=0.9,"
-        "max_input_tokens=30000,max_output_tokens=8000"
-    )
-    arrival = f"kind=diurnal,rate_rps=2,period_s={STEP_S * STEPS},peak_s=900"
-    return generate(duration_s=STEP_S * STEPS, arrival=arrival, lengths=lengths, seed=seed)
-
-
-def counters(workload: Workload, server: str = "a") -> dict[str, list[tuple[dict[str, str], NDArray[np.float64]]]]:
-    """Return what a server that started at 0 shows at each grid edge, by metric and labels."""
-    edges_s = STEP_S * np.arange(STEPS + 1)
-    done = np.searchsorted(workload.arrival_s, edges_s, side="right")
-
-    def history(values: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.concatenate(([0], np.cumsum(values)))[done].astype(float)
-
-    labels = {"instance": server, "model_name": "llama"}
-    found: dict[str, list[tuple[dict[str, str], NDArray[np.float64]]]] = {REQUESTS: []}
-    sides = (
-        (INPUT_BUCKETS, INPUT_SUM, workload.input_tokens),
-        (OUTPUT_BUCKETS, OUTPUT_SUM, workload.output_tokens),
-    )
-    for buckets, total, tokens in sides:
-        found[buckets] = [({**labels, "le": f"{le:.1f}"}, history((tokens <= le).astype(np.int64))) for le in BOUNDS]
-        found[buckets].append(({**labels, "le": "+Inf"}, done.astype(float)))
-        found[total] = [(labels, history(tokens))]
-    by_length = workload.output_tokens >= 500
-    for reason, chosen in (("length", by_length), ("stop", ~by_length)):
-        found[REQUESTS].append(({**labels, "finished_reason": reason}, history(chosen.astype(np.int64))))
-    return found
-
-
-def response(metric: str, series: list[tuple[dict[str, str], NDArray[np.float64]]], keep: Any = slice(None)) -> Any:
-    times = (START_S + STEP_S * np.arange(STEPS + 1)).tolist()
-    result = [
-        {
-            "metric": {"__name__": metric, **labels},
-            "values": [[t, repr(float(v))] for t, v in list(zip(times, values, strict=True))[keep]],
-        }
-        for labels, values in series
-    ]
-    return {"status": "success", "data": {"resultType": "matrix", "result": result}}
-
-
-def responses_of(workload: Workload, *, without: tuple[str, ...] = ()) -> Responses:
-    found = counters(workload)
-    return {metric: response(metric, series) for metric, series in found.items() if metric not in without}
-
-
-def saved(folder: Path, responses: Responses) -> Path:
-    path = folder / "metrics.json"
-    path.write_text(json.dumps({"queries": responses}), encoding="utf-8")
-    return path
-
-
-def per_step(workload: Workload) -> list[int]:
-    return np.bincount((workload.arrival_s // STEP_S).astype(int), minlength=STEPS).tolist()
 
 
 def test_requests_and_tokens_of_every_step_come_back_exactly_when_sums_are_recorded(tmp_path: Path) -> None:
@@ -204,10 +143,6 @@ def test_missing_samples_are_bridged_and_counted(tmp_path: Path) -> None:
     assert max(counts[13:18]) - min(counts[13:18]) <= 1
 
 
-def gauge(metric: str, values: list[NDArray[np.float64]]) -> Any:
-    return response(metric, [({"gpu": str(i), "Hostname": "n1"}, v) for i, v in enumerate(values)])
-
-
 def test_measured_power_of_all_gpus_comes_with_the_workload(tmp_path: Path) -> None:
     watts = [np.full(STEPS + 1, 300.0), np.linspace(100, 400, STEPS + 1)]
     made = from_metrics(saved(tmp_path, {**responses_of(truth()), GPU_POWER: gauge(GPU_POWER, watts)}))
@@ -255,75 +190,6 @@ def test_a_folder_of_responses_reads_like_the_file(tmp_path: Path) -> None:
     one, other = from_metrics(folder, seed=1), from_metrics(saved(tmp_path, responses), seed=1)
     assert one.workload.input_tokens.tobytes() == other.workload.input_tokens.tobytes()
     assert one.information_loss == other.information_loss
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[str, dict[str, Any], list[dict[str, list[str]]]]]:
-    """A Prometheus-like server on this machine: metric -> response, and the queries it saw."""
-    responses: dict[str, Any] = {}
-    seen: list[dict[str, list[str]]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
-            seen.append({**query, "authorization": [self.headers.get("Authorization", "")], "path": [self.path]})
-            metric = query["query"][0].partition("{")[0]
-            empty = {"status": "success", "data": {"resultType": "matrix", "result": []}}
-            found = responses.get(metric, empty)
-            status, body = found if isinstance(found, tuple) else (200, found)
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None: ...
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_port}", responses, seen
-    running.shutdown()
-    thread.join()
-    running.server_close()
-
-
-Server = tuple[str, dict[str, Any], list[dict[str, list[str]]]]
-
-
-def test_a_server_is_asked_for_every_query_and_gives_the_same_workload(server: Server, tmp_path: Path) -> None:
-    url, responses, seen = server
-    known = truth()
-    responses.update(responses_of(known))
-    span = Range(
-        START_S, START_S + STEPS * STEP_S, STEP_S, 'model_name="llama"', 'gpu="0"', {"Authorization": "Bearer t"}
-    )
-    made = from_metrics(url, span=span, seed=1)
-    assert made.workload.input_tokens.sum() == known.input_tokens.sum()
-    assert (
-        made.workload.arrival_s.tobytes()
-        == from_metrics(saved(tmp_path, responses), seed=1).workload.arrival_s.tobytes()
-    )
-    assert {query["query"][0].partition("{")[0] for query in seen} == set(PROMETHEUS_QUERIES)
-    assert all(query["authorization"] == ["Bearer t"] and query["step"] == ["60"] for query in seen)
-    assert {query["query"][0].partition("{")[2] for query in seen} == {'model_name="llama"}', 'gpu="0"}'}
-
-
-def test_a_server_that_refuses_is_reported_with_its_reason(server: Server) -> None:
-    url, responses, _ = server
-    responses[INPUT_BUCKETS] = (400, {"status": "error", "error": "parse error: bad matcher"})
-    responses[OUTPUT_BUCKETS] = (502, b"")
-    responses[INPUT_SUM] = (200, b"<html>")
-    with pytest.raises(InputError, match="3 problems") as raised:
-        from_metrics(url, span=Range(0, 600))
-    assert "answered 400: parse error: bad matcher" in str(raised.value)
-    assert "answered 502: no reason given" in str(raised.value)
-    assert "not JSON" in str(raised.value)
-
-
-def test_a_server_that_is_not_there_says_so() -> None:
-    with pytest.raises(InputError, match="no answer"):
-        from_metrics("http://127.0.0.1:9", span=Range(0, 600))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Lengths from a joint histogram: a cell by its count, then whole tokens within the cell.
 
 Cell (i, j) holds prompts of input_edges[i] … input_edges[i + 1] − 1 tokens with outputs of output_edges[j] …
-output_edges[j + 1] − 1 tokens. As a file: JSON with `input_edges_tokens`, `output_edges_tokens` and `counts`, a list of
-one row per prompt bin.
+output_edges[j + 1] − 1 tokens. As a file: what `wattlane workload bin -o` writes (kind `bins`, whose ceiling edges are
+the last length of each bin), or JSON with `input_edges_tokens`, `output_edges_tokens` and `counts`, a row for each
+prompt bin.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class JointHistogram:
     @classmethod
     def of(cls, body: dict[str, Any], what: str) -> JointHistogram:
         """Return the histogram in `body`; raise `FileFormatError` naming what is missing."""
+        if body.get("kind") == "bins":
+            body = _of_bins(body)
         names = ("input_edges_tokens", "output_edges_tokens", "counts")
         missing = [name for name in names if name not in body]
         if missing:
@@ -58,6 +61,18 @@ class JointHistogram:
             return cls(edges[0], edges[1], np.array(body["counts"], dtype=np.float64))
         except (ValueError, TypeError) as error:
             raise FileFormatError(f"{what}: edges and counts are not numbers in even rows ({error})") from error
+
+
+def _of_bins(body: dict[str, Any]) -> dict[str, Any]:
+    inputs, outputs = body["input_edges"], body["output_edges"]
+    counts = np.zeros((len(inputs), len(outputs)))
+    for input_edge, output_edge, count in body["cells"]:
+        counts[inputs.index(input_edge), outputs.index(output_edge)] = count
+    return {
+        "input_edges_tokens": [1, *(edge + 1 for edge in inputs)],
+        "output_edges_tokens": [1, *(edge + 1 for edge in outputs)],
+        "counts": counts,
+    }
 
 
 def draw_cells(rng: np.random.Generator, n: int, histogram: JointHistogram, spacing: str = "log") -> Drawn:

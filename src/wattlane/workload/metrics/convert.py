@@ -44,6 +44,11 @@ class FromMetrics:
     information_loss: InformationLoss
     power: Power | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the loss and the power as plain values for a JSON file; unknown power is null."""
+        power = None if self.power is None else self.power.as_dict()
+        return {"information_loss": self.information_loss.as_dict(), "power": power}
+
 
 def from_metrics(
     source: Path | str,

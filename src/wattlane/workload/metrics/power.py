@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,18 @@ class Power:
     def energy_j(self) -> float | None:
         """Energy over the steps, joules; None unless every step is covered."""
         return float(self.power_w.sum() * self.step_s) if self.covered == 1.0 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON file; the power of a step that is not covered is None."""
+        return {
+            "origin": str(self.origin),
+            "boundary": str(self.boundary),
+            "metric": self.metric,
+            "gpus": self.gpus,
+            "step_s": self.step_s,
+            "energy_j": self.energy_j,
+            "power_w": [watts if np.isfinite(watts) else None for watts in self.power_w.tolist()],
+        }
 
 
 def power_of(watts: Sequence[Series], millijoules: Sequence[Series], grid: Grid) -> Power | None:

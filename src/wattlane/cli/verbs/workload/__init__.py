@@ -7,7 +7,7 @@ import importlib
 import typer
 
 # Each module defines `register(app)`; its own imports stay inside its function, so that --help is quick.
-COMMANDS = ("bin", "convert", "describe")
+COMMANDS = ("bin", "convert", "describe", "download", "from_metrics", "generate")
 
 
 def register(app: typer.Typer) -> None:
