@@ -72,7 +72,8 @@ class FakeServer:
         self.seen.append(body)
         if self.behaviour == "bad_request":
             return web.json_response({"error": {"message": "prompt too long", "code": 400}}, status=400)
-        if self.behaviour == "overloaded":
+        # two requests warm up; of the four that follow the last two fail
+        if self.behaviour == "overloaded" or (self.behaviour == "second_half_fails" and len(self.seen) > 4):
             return web.Response(status=503, text="busy")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         self.in_flight += 1

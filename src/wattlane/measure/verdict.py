@@ -90,7 +90,7 @@ def _notes(table: pl.DataFrame, seen: Circumstances) -> list[str]:
     done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
     notes = []
     if seen.energy.status is not Origin.ABSENT:
-        notes.append("phases_modelled: the total is divided by time, power is assumed equal in both phases")
+        notes.append("phases_modelled: the total is divided by time; power is assumed equal in both phases")
     if seen.spans.busy_s > 0 and seen.spans.both_s > OVERLAP_LIMIT * seen.spans.busy_s:
         share = seen.spans.both_s / seen.spans.busy_s
         notes.append(f"phases_overlap: prefill and decode were active together in {share:.0%} of the busy time")
