@@ -255,6 +255,14 @@ def test_servers_with_different_buckets_are_refused(tmp_path: Path) -> None:
         from_metrics(saved(tmp_path, responses))
 
 
+def test_buckets_that_share_no_sample_time_are_refused(tmp_path: Path) -> None:
+    responses = responses_of(truth())
+    last = responses[OUTPUT_BUCKETS]["data"]["result"][-1]
+    last["values"] = [[time + 1, value] for time, value in last["values"]]
+    with pytest.raises(InputError, match="share no sample time"):
+        from_metrics(saved(tmp_path, responses))
+
+
 def test_buckets_without_a_bound_are_refused(tmp_path: Path) -> None:
     responses = responses_of(truth())
     for series in responses[OUTPUT_BUCKETS]["data"]["result"]:

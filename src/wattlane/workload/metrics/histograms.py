@@ -55,7 +55,13 @@ def token_history(
         return None
     sum_of = {_group(one): one for one in sums}
     with_sum = set(sum_of) >= set(groups)
-    parts = [_process(columns, sum_of[group] if with_sum else None, grid) for group, columns in groups.items()]
+    parts = []
+    for group, columns in groups.items():
+        part = _process(columns, sum_of[group] if with_sum else None, grid)
+        if part is None:
+            problems.append(f"{metric}: the series of {dict(group)} share no sample time; query them with one step")
+            return None
+        parts.append(part)
     mended = parts[0]
     for part in parts[1:]:
         mended = mended + part
@@ -94,13 +100,13 @@ def _grouped(buckets: Sequence[Series]) -> Mapping[Group, dict[float, Series]]:
     return groups
 
 
-def _process(columns: Mapping[float, Series], total: Series | None, grid: Grid) -> Increases:
+def _process(columns: Mapping[float, Series], total: Series | None, grid: Grid) -> Increases | None:
     ordered = [columns[bound] for bound in sorted(columns)]
     ordered = ordered if total is None else [total, *ordered]
     shared = ordered[0].time_s
     for series in ordered[1:]:
         shared = np.intersect1d(shared, series.time_s)
     if len(shared) == 0:
-        return Increases(np.zeros((grid.steps, len(ordered))))
+        return None
     values = np.stack([one.values[np.searchsorted(one.time_s, shared)] for one in ordered], axis=1)
     return increases(shared, values, grid)
