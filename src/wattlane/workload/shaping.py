@@ -140,7 +140,7 @@ def make_shape(workload: Workload, *, name: str, source: str, licence: str, sour
         input_bins,
         output_bins,
         cells.astype(np.int64),
-        {key: facts[key] for key in (*kept, "input_output_correlation")},
+        {key: _rounded(facts[key]) for key in (*kept, "input_output_correlation")},
     )
 
 
@@ -187,6 +187,13 @@ def _quantile_bins(tokens: Tokens, count: int) -> tuple[LengthBins, Tokens]:
     lo = np.minimum.reduceat(tokens[order], starts)
     mean = np.add.reduceat(tokens[order], starts) / np.bincount(which)
     return LengthBins(lo, upper, np.round(mean, 4)), which.astype(np.int64)
+
+
+def _rounded(value: Any) -> Any:
+    """Return numbers at six decimals, so that the file does not depend on how a machine adds."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _text(values: NDArray[Any]) -> str:

@@ -5,6 +5,7 @@ Quoted CSV fields may hold commas but no line ends: a line is a row, which keeps
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,33 +42,43 @@ def csv_tables(path: Path, header: tuple[str, ...], wanted: tuple[str, ...]) -> 
     missing = [name for name in wanted if name not in header]
     if missing:
         raise FileFormatError(f"{path}: missing columns {', '.join(missing)}; found {', '.join(header)}")
+    if len(set(header)) < len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise FileFormatError(f"{path}: columns {', '.join(twice)} occur more than once; expected each name once")
     for block in blocks(path, skip_lines=1):
         frame = _parse(block, header).select(wanted)
         yield _without_blanks(block, frame)
 
 
 def _parse(block: Block, header: tuple[str, ...]) -> pl.DataFrame:
-    schema = {f"{i}": pl.String for i in range(len(header))}
-    for quote in ('"', None) if b'"' in block.data else (None,):
-        try:
-            frame = pl.read_csv(
-                io.BytesIO(block.data),
-                has_header=False,
-                schema=schema,
-                truncate_ragged_lines=True,
-                quote_char=quote,
-                encoding="utf8-lossy",
-            )
-        except pl.exceptions.ComputeError:
-            continue
-        frame.columns = list(header)
-        return frame
-    raise FileFormatError(f"line {block.first_line} and below: not CSV of {len(header)} columns")
+    # a header of our own before each block: a short first line must not decide how many columns there are
+    data = ",".join(str(i) for i in range(len(header))).encode() + b"\n" + block.data
+    line_count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
+    frame = None
+    if b'"' in block.data:
+        with contextlib.suppress(pl.exceptions.ComputeError):  # a quote left open
+            frame = _read(data, '"')
+    # fewer rows than lines: a quote swallowed a line end, and lines would be misnumbered
+    if frame is None or len(frame) != line_count:
+        frame = _read(data, None)
+    frame.columns = list(header)
+    return frame
+
+
+def _read(data: bytes, quote: str | None) -> pl.DataFrame:
+    return pl.read_csv(
+        io.BytesIO(data),
+        infer_schema=False,
+        truncate_ragged_lines=True,
+        quote_char=quote,
+        encoding="utf8-lossy",
+    )
 
 
 def _without_blanks(block: Block, frame: pl.DataFrame) -> Table:
     lines = range(block.first_line, block.first_line + len(frame))
-    empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    # a line of blanks parses as one blank field and nulls
+    empty = frame.select(pl.all_horizontal(pl.nth(range(1, frame.width)).is_null())).to_series()
     text: list[str] = []
 
     def raw(i: int) -> str:
@@ -91,7 +102,8 @@ def json_records(path: Path) -> Iterator[list[tuple[int, str, Mapping[str, Any]]
     """Yield line number, text and object of each line, block by block; a line that is no object gives an empty one."""
     for block in blocks(path):
         lines = enumerate(block.lines(), start=block.first_line)
-        yield [(number, text, _record(text)) for number, text in lines if text.strip()]
+        if found := [(number, text, _record(text)) for number, text in lines if text.strip()]:
+            yield found
 
 
 def _record(text: str) -> Mapping[str, Any]:

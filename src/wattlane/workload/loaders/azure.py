@@ -23,7 +23,9 @@ def _nanoseconds(stamps: pl.Series) -> pl.Series:
 
 
 def _seconds(stamps_ns: pl.Series, origin_ns: int) -> NDArray[np.float64]:
-    return ((stamps_ns - origin_ns).cast(pl.Float64) / 1e9).to_numpy()
+    # divided by numpy: polars multiplies by a rounded 1e-9
+    seconds: NDArray[np.float64] = (stamps_ns - origin_ns).cast(pl.Float64).to_numpy() / 1e9
+    return seconds
 
 
 def read(head: Head, rows: Rows) -> None:

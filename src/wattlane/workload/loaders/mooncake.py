@@ -29,8 +29,7 @@ def read(head: Head, rows: Rows) -> None:
     """Read the file without its prefix blocks."""
     rows.notes.append("time stamps of this source are quantised; add jitter before studying queues")
     for records in json_records(head.path):
-        if records:
-            rows.add(records_chunk(records, _values))
+        rows.add(records_chunk(records, _values))
 
 
 def read_with_prefixes(head: Head, rows: Rows) -> None:
@@ -47,8 +46,7 @@ def read_with_prefixes(head: Head, rows: Rows) -> None:
         return arrival_s, input_tokens, output_tokens, max(0.0, min(known * BLOCK_TOKENS, input_tokens - 1))
 
     for records in json_records(head.path):
-        if records:
-            rows.add(records_chunk(records, values))
+        rows.add(records_chunk(records, values))
 
 
 FORMAT = Format(

@@ -47,8 +47,7 @@ def _read_lines(head: Head, rows: Rows) -> None:
         return tuple(number(record.get(key)) for key in wanted)
 
     for records in json_records(head.path):
-        if records:
-            rows.add(records_chunk(records, values))
+        rows.add(records_chunk(records, values))
 
 
 def _read_parquet(head: Head, rows: Rows) -> None:
