@@ -77,8 +77,8 @@ def test_a_warm_up_that_fails_is_an_error_before_any_file(tmp_path):
 
 
 def test_wrong_values_are_refused_together_before_anything_starts(tmp_path):
-    with pytest.raises(InputError, match=r"cpu_watts is 0[\s\S]*seed is -1"):
-        run("xllamacpp", FOUR, tmp_path, cpu_watts=0, seed=-1)
+    with pytest.raises(InputError, match=r"cpu_watts is 0[\s\S]*seed is -1[\s\S]*concurrency is 0[\s\S]*limit_s is 0"):
+        run("xllamacpp", FOUR, tmp_path, cpu_watts=0, seed=-1, concurrency=0, limit_s=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="found a file; expected a folder"):
         run("xllamacpp", FOUR, tmp_path / "file")

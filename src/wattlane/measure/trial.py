@@ -60,13 +60,7 @@ def run(
         MeasurementError: the engine does not start or answer.
         KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
     """
-    problems = []
-    if cpu_watts is not None and not cpu_watts > 0:
-        problems.append(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
-    if seed < 0:
-        problems.append(f"seed is {seed}; expected a whole number of at least 0")
-    if problems:
-        raise InputError.gathered("measure", problems)
+    _check(cpu_watts, seed, concurrency, limit_s)
     folder = _folder(out)
     load = resolve_workload(workload, seed)
     began_s = time.monotonic()
@@ -75,27 +69,34 @@ def run(
         warm_up(engine)
         picked = Picked(meter, "the meter that was given") if meter is not None else pick_meter(engine.habits)
         recorder = Recorder(picked.meter, engine.pid)
-        driven = _drive(
-            engine,
-            load,
-            Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress),
-            recorder,
-            has_idle_window=picked.meter is not None,
+        delivery = Delivery(
+            engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress
         )
+        driven = _drive(engine, load, delivery, recorder, has_idle_window=picked.meter is not None)
         about = engine.describe()
     file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
-    conditions = Conditions(
-        target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None
-    )
-    result = assemble(conditions, driven, recorder)
-    result.write(
-        driven.table,
-        recorder.table(driven.start_s),
-        {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s},
-    )
+    open_loop = concurrency is None
+    asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, open_loop)
+    result = assemble(asked, driven, recorder)
+    durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
+    result.write(driven.table, recorder.table(driven.start_s), durations_s)
     if driven.interrupted:
         raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
     return result
+
+
+def _check(cpu_watts: float | None, seed: int, concurrency: int | None, limit_s: float) -> None:
+    problems = []
+    if cpu_watts is not None and not cpu_watts > 0:
+        problems.append(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
+    if seed < 0:
+        problems.append(f"seed is {seed}; expected a whole number of at least 0")
+    if concurrency is not None and concurrency < 1:
+        problems.append(f"concurrency is {concurrency}; expected at least 1")
+    if not limit_s > 0:
+        problems.append(f"limit_s is {limit_s}; expected seconds above 0")
+    if problems:
+        raise InputError.gathered("measure", problems)
 
 
 def _drive(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorder, *, has_idle_window: bool) -> Driven:
@@ -105,7 +106,7 @@ def _drive(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorde
             idle_start_s = recorder.mark()
             time.sleep(IDLE_WINDOW_S)
             idle_edges_s = (idle_start_s, recorder.mark())
-        edge: dict[str, float] = {}
+        edge = {"cpu_s": time.process_time(), "start_s": recorder.mark()}
 
         def start_clock() -> float:
             edge.update(cpu_s=time.process_time(), start_s=recorder.mark())
