@@ -101,3 +101,8 @@ def test_no_request_falls_into_a_silence():
     inside &= arrival_s < ends[np.minimum(at, len(ends) - 1)] - 1e-9
     assert len(ends) == 45
     assert not inside.any()
+
+
+def test_requests_in_a_last_minute_without_length_stay_there():
+    made = _make(Workload(np.array([0.0, 60.0, 60.0]), np.ones(3, int), np.ones(3, int)))
+    assert made.sample(0).arrival_s.tolist() == [0.0, 60.0, 60.0]

@@ -103,7 +103,8 @@ def draw(
     place = (cell % cells + random.random(len(cell))) / cells
     wall = clock.wall(edges[minute] + place * np.diff(edges)[minute])
     bounds = minute_edges_s(minutes, span_s)
-    # rounding at an edge must not move a request into the next minute
-    arrival_s = np.sort(np.clip(wall, bounds[minute], np.nextafter(bounds[minute + 1], 0.0)))
+    # rounding at an edge must not move a request into another minute; the last minute may have no length
+    last_s = np.maximum(bounds[minute], np.nextafter(bounds[minute + 1], 0.0))
+    arrival_s = np.sort(np.clip(wall, bounds[minute], last_s))
     arrival_s[0], arrival_s[-1] = 0.0, span_s
     return arrival_s
