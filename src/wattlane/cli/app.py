@@ -18,7 +18,7 @@ from wattlane.core.version import VERSION
 
 INTERRUPTED = 130
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
-VERBS: tuple[str, ...] = ("doctor", "measure", "report", "show", "study", "workload")
+VERBS: tuple[str, ...] = ("doctor", "fit", "measure", "predict", "report", "show", "study", "workload")
 
 app = typer.Typer(
     name="wattlane",

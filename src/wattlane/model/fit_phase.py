@@ -5,8 +5,7 @@ parameter and for three latent values the tables lack: the mean prompt of each t
 of a running request to its mean output (½ for equal lengths, more for spread ones). The solution is the posterior
 mode; the covariance is that of its Gauss-Newton approximation, in log parameters.
 
-A point is steady decoding at batch b with outputs of length L: b/L requests finish and as many prefill per iteration,
-so  E[t] = t(D=b, K=b·context) + b/L·(t with a prompt − t without),  and alike for the joules; power is their ratio.
+A point is steady decoding at a fixed batch, in the form of `wattlane.model.steady`.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.core.extras import require
-from wattlane.model import iteration as it
 from wattlane.model.calibration import Point
 from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
+from wattlane.model.steady import effective_context, steady
 
 LATENT = {"prompt_chat": (250.0, 0.6), "prompt_gpqa": (280.0, 0.4), "context_ratio": (0.60, 0.15)}
 TIME_SD, POWER_SD = 0.08, 0.05  # noise of a row: repeats differ by 5-19 % in J/token
@@ -47,25 +46,11 @@ class PhaseFit:
         return float(time_sd), float(power_sd)
 
 
-def effective_context(point: Point, context: float) -> float:
-    """Return the context a layer reads on average: sliding-window layers stop at their window."""
-    m = point.model
-    if m.window_layers == 0 or m.window_tokens == 0:
-        return context
-    return ((m.layers - m.window_layers) * context + m.window_layers * min(context, m.window_tokens)) / m.layers
-
-
 def steady_state(law: NDArray[np.float64], point: Point, prompt: float, ratio: float) -> tuple[float, float]:
     """Return (mean inter-token latency in seconds, watts of the replica) of steady decoding at `point`."""
-    context = effective_context(point, prompt + ratio * point.output_tokens)
-    b, k = point.batch, point.batch * context
-    finishing = b / point.output_tokens
-    t, e = it.cost(law, 0.0, 0.0, b, k)
-    lump = prompt * max(finishing, 1.0)
-    t_mixed, e_mixed = it.cost(law, lump, lump * prompt / 2, b, k)
-    share = min(finishing, 1.0)
-    t_mean = t + share * (t_mixed - t)
-    return t_mean, (e + share * (e_mixed - e)) / t_mean
+    context = effective_context(point.model, prompt + ratio * point.output_tokens)
+    found = steady(law, point.batch, prompt, point.output_tokens, context)
+    return found.iteration_s, found.power_w
 
 
 def _prompt(latent: Mapping[str, float], task: str) -> float:

@@ -1,4 +1,4 @@
-"""`wattlane show`: what is known about a GPU, a model, an engine or the factors, each value with its source."""
+"""`wattlane show`: what is known about GPUs, models, engines, factors and profiles, each value with its source."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="gpus, gpu, models, model, engine or factors.")],
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="For gpu, model and engine.")] = None,
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="gpus, gpu, models, model, engine, factors, profiles, profile.")
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="For gpu, model, engine and profile (of a GPU).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, in SI units.")] = False,
 ) -> None:
     """Show facts with their sources.
 
     Examples: wattlane show gpus · wattlane show gpu H100 · wattlane show model Llama-3.1-8B-Instruct ·
-    wattlane show model path/to/config.json · wattlane show engine vllm
+    wattlane show model path/to/config.json · wattlane show engine vllm ·
+    wattlane show profile H100
     """
     card = _card(what, name)
     if as_json:
@@ -43,11 +48,13 @@ def _card(what: str, name: str | None) -> Card:
         "gpus": cards.gpus_card,
         "models": cards.models_card,
         "factors": cards.factors_card,
+        "profiles": _profiles_card,
     }
     named: dict[str, Callable[[str], Card]] = {
         "gpu": cards.gpu_card,
         "model": cards.model_card,
         "engine": cards.engine_card,
+        "profile": _profile_card,
     }
     if what in lists:
         return lists[what]()
@@ -56,3 +63,15 @@ def _card(what: str, name: str | None) -> Card:
     if name is None:
         raise InputError(f"show {what}: found no name; expected one, as in: wattlane show {what} NAME")
     return named[what](name)
+
+
+def _profiles_card() -> Card:
+    from wattlane.model.cards import profiles_card
+
+    return profiles_card()
+
+
+def _profile_card(name: str) -> Card:
+    from wattlane.model.cards import profile_card
+
+    return profile_card(name)
