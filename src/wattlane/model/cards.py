@@ -53,7 +53,11 @@ def profile_card(name: str) -> Card:
     rows: list[Row] = [Row("engine", profile.engine)]
     for kind, family in profile.families.items():
         rows += _family_rows(kind, family)
-    rows += [Row(key, _words(value)) for key, value in profile.provenance.items()]
+    for key, value in profile.provenance.items():
+        if isinstance(value, dict):
+            rows += [Row(key, f"{part:.12}" if isinstance(part, str) else f"{part}", of) for of, part in value.items()]
+        else:
+            rows.append(Row(key, "", f"{value}"))
     return Card(f"profile {profile.name}", tuple(rows), _body(profile))
 
 
@@ -78,12 +82,6 @@ def _family_rows(kind: str, family: Family) -> list[Row]:
         )
     )
     return rows
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{key}: {part}" for key, part in value.items())
-    return str(value)
 
 
 def _body(profile: Profile) -> dict[str, Any]:

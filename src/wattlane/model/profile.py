@@ -112,9 +112,11 @@ def draw(profile: Profile, case: Case, rng: np.random.Generator) -> Draw:
     # the shipped covariance is rounded: tiny negative eigenvalues are no information
     values, vectors = np.linalg.eigh(family.covariance_log)
     step = vectors @ (np.sqrt(np.clip(values, 0.0, None)) * rng.standard_normal(len(values)))
+    # no kernel beats the peak it is a share of
+    ceiling = np.where([name.startswith("eta_") for name in PARAMETERS], 0.0, np.inf)
     gpu_ = case.gpu
     return Draw(
-        parameters=dict(zip(PARAMETERS, np.exp(centre + step).tolist(), strict=True)),
+        parameters=dict(zip(PARAMETERS, np.exp(np.minimum(centre + step, ceiling)).tolist(), strict=True)),
         time_factor=float(np.exp(family.group_sd_time * rng.standard_normal())),
         power_factor=float(np.exp(family.group_sd_power * rng.standard_normal())),
         idle_w=float(rng.triangular(gpu_.idle_loaded_w_lo, gpu_.idle_loaded_w, gpu_.idle_loaded_w_hi)),

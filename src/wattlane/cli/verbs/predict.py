@@ -76,9 +76,9 @@ def _print(found: Prediction, model: str) -> None:
     )
     _print_estimates({name: getattr(found, name) for name in WORDS})
     for reason in found.reasons:
-        say.print(f"extrapolated: {reason}", markup=False)
+        say.print(f"extrapolated: {reason}", markup=False, soft_wrap=True)
     for note in found.notes:
-        say.print(f"note: {note}", markup=False)
+        say.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def _print_estimates(estimates: Mapping[str, Estimate]) -> None:
@@ -103,4 +103,4 @@ def _from_law(path: Path, input_tokens: float, output_tokens: float, as_json: bo
     typer.echo(f"{law.model}, one request of {input_tokens:g} in, {output_tokens:g} out: bilinear law")
     _print_estimates(found)
     for reason in reasons:
-        say.print(f"extrapolated: {reason}", markup=False)
+        say.print(f"extrapolated: {reason}", markup=False, soft_wrap=True)
