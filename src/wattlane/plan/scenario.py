@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from wattlane.core.types import Deployment, Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.model.laws.phase import Case
-from wattlane.model.profile import Draw, Profile, scaled
+from wattlane.model.profile import Draw, Profile, draw
 from wattlane.sim import fleet
 from wattlane.sim.fleet import Replay
 
@@ -45,6 +46,10 @@ def saving(baseline: Score, plan: Score) -> float:
     return 1.0 - plan.energy_j(end_s) / baseline.energy_j(end_s)
 
 
+CAUTION = 0.95  # a plan keeps its SLO under all but this quantile of how slow the law may turn out
+CAUTION_DRAWS = 200
+
+
 @dataclass(frozen=True, eq=False)
 class Scenario:
     """A workload, its SLO, and the law that serves it."""
@@ -55,37 +60,46 @@ class Scenario:
     case: Case  # at the maximum clock
     kv_block_tokens: int = 16
 
-    def law(self, deployment: Deployment, draw: Draw | None = None) -> NDArray[np.float64]:
+    def law(self, deployment: Deployment, given: Draw | None = None) -> NDArray[np.float64]:
         """Return the law of one replica at the deployment's clock, at the best estimate or under a draw."""
         case = replace(self.case, clock_hz=deployment.clock_hz)
-        law = self.profile.law(case) if draw is None else draw.law(case)
+        law = self.profile.law(case) if given is None else given.law(case)
         if deployment.power_cap_w is not None:
             law[it.LIMIT_W] = min(law[it.LIMIT_W], deployment.tensor_parallel * deployment.power_cap_w)
         return law
 
+    @cached_property
+    def _law_draws(self) -> tuple[Draw, ...]:
+        return tuple(draw(self.profile, self.case, np.random.default_rng([n])) for n in range(CAUTION_DRAWS))
+
+    def cautious_draw(self, deployment: Deployment) -> Draw:
+        """Return the draw of the law under which a full iteration of `deployment` is slow at the `CAUTION` quantile.
+
+        A full iteration spends its whole token budget on one prompt: it decides the token gaps and most of the TTFT.
+        """
+        p = float(deployment.max_num_batched_tokens)
+        seconds = [it.cost(self.law(deployment, d), p, p * p / 2, 0.0, 0.0)[0] for d in self._law_draws]
+        return self._law_draws[int(np.argsort(seconds)[int(CAUTION * (CAUTION_DRAWS - 1))])]
+
     def replay(
         self,
         deployment: Deployment,
-        draw: Draw | None = None,
+        given: Draw | None = None,
         workload: Workload | None = None,
-        slower: float = 1.0,
     ) -> Replay:
-        """Replay the workload (or another) on a deployment; `slower` stretches every iteration."""
-        law = self.law(deployment, draw)
-        if slower != 1.0:
-            law = scaled(law, slower, 1.0)
+        """Replay the workload (or another) on a deployment."""
+        law = self.law(deployment, given)
         capacity = self.case.kv_capacity_tokens(deployment.gpu_memory_utilization)
         return fleet.replay(workload or self.workload, deployment, law, capacity, self.kv_block_tokens)
 
     def score(
         self,
         deployment: Deployment,
-        draw: Draw | None = None,
+        given: Draw | None = None,
         workload: Workload | None = None,
-        slower: float = 1.0,
     ) -> Score:
         """Return the score of a deployment by replay."""
-        run = self.replay(deployment, draw, workload, slower)
+        run = self.replay(deployment, given, workload)
         waits = fleet.ttft_s(run)
         return Score(
             deployment=deployment,

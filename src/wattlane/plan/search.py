@@ -2,8 +2,8 @@
 
 From the best two starts (one per token budget, each with the fewest replicas that keep the SLO at the maximum clock)
 every knob is scanned over all its values, and replicas together with the clock, until nothing improves. A point
-counts only if it keeps the attainment at the best estimate and also with every iteration slower by the law's one
-standard deviation for an architecture it has not seen. Points are replayed once.
+counts only if it keeps the attainment at the best estimate and also under a law as slow as the 95th percentile of its
+uncertainty (parameters, unseen architecture, clock prior). Points are replayed once.
 """
 
 from __future__ import annotations
@@ -58,12 +58,11 @@ class Search:
         return [self.seen[d] for d in wanted]
 
     def keeps(self, score: Score) -> bool:
-        """Whether a point keeps the SLO at the best estimate and one standard deviation slower."""
+        """Whether a point keeps the SLO at the best estimate and under the cautious draw of the law."""
         if score.attainment < self.scenario.slo.attainment or score.refused > self.baseline.refused:
             return False
         if score.deployment not in self.robust:
-            slower = 1.0 + self.scenario.profile.family(self.scenario.case).group_sd_time
-            again = self.scenario.score(score.deployment, slower=slower)
+            again = self.scenario.score(score.deployment, self.scenario.cautious_draw(score.deployment))
             self.robust[score.deployment] = again.attainment >= self.scenario.slo.attainment
         return self.robust[score.deployment]
 

@@ -47,6 +47,10 @@ class Draws:
         lo, hi = np.quantile(self.attainment[:, column], [tail, 1.0 - tail])
         return float(lo), float(hi)
 
+    def kept_share(self, column: int, attainment: float) -> float:
+        """Return the share of draws in which deployment `column` keeps `attainment`."""
+        return float(np.mean(self.attainment[:, column] >= attainment))
+
     def parts(self, column: int) -> dict[str, float]:
         """Return the share of the savings' variance that goes linearly with each source, and the rest."""
         y = self.savings[:, column] - self.savings[:, column].mean()

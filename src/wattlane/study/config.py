@@ -38,15 +38,15 @@ class ServingSection(Section):
     model: str
     gpu: str
     precision: str = "bf16"
-    tensor_parallel: int = Field(1, ge=1)
+    tensor_parallel: int = Field(default=1, ge=1)
 
 
 class SloSection(Section):
     """What must be kept; see docs/concepts/slo.md."""
 
-    ttft_s: float = Field(1.0, gt=0)
-    tbt_s: float = Field(0.1, gt=0)
-    attainment: float = Field(0.99, gt=0, le=1)
+    ttft_s: float = Field(default=1.0, gt=0)
+    tbt_s: float = Field(default=0.1, gt=0)
+    attainment: float = Field(default=0.99, gt=0, le=1)
 
 
 class BaselineSection(Section):
@@ -54,7 +54,7 @@ class BaselineSection(Section):
 
     engine: str = "vllm"
     command: str | None = None
-    replicas: int | None = Field(None, ge=1)
+    replicas: int | None = Field(default=None, ge=1)
 
 
 class SearchSection(Section):
@@ -63,8 +63,8 @@ class SearchSection(Section):
     max_num_seqs: tuple[int, ...] = (16, 32, 64, 128, 256, 1024)
     max_num_batched_tokens: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
     release_window_s: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
-    clock_steps: int = Field(9, ge=1, le=60)
-    max_replicas: int = Field(64, ge=1)
+    clock_steps: int = Field(default=9, ge=1, le=60)
+    max_replicas: int = Field(default=64, ge=1)
 
     @model_validator(mode="after")
     def _values(self) -> SearchSection:
@@ -78,29 +78,29 @@ class SearchSection(Section):
 class UncertaintySection(Section):
     """How many paired draws stand behind the interval."""
 
-    draws: int = Field(200, ge=20, le=100_000)
+    draws: int = Field(default=200, ge=20, le=100_000)
 
 
 class FactorsSection(Section):
     """Factor names of the catalogue, or your own numbers."""
 
-    electricity_usd_per_kwh: float | None = Field(None, ge=0)
-    carbon_gco2e_per_kwh: float | None = Field(None, ge=0)
-    pue: float | None = Field(None, ge=1)
+    electricity_usd_per_kwh: float | None = Field(default=None, ge=0)
+    carbon_gco2e_per_kwh: float | None = Field(default=None, ge=0)
+    pue: float | None = Field(default=None, ge=1)
 
 
 class Study(Section):
     """A whole study."""
 
     name: str
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     workload: WorkloadSection
     serving: ServingSection
-    slo: SloSection = SloSection()
-    baseline: BaselineSection = BaselineSection()
-    search: SearchSection = SearchSection()
-    uncertainty: UncertaintySection = UncertaintySection()
-    factors: FactorsSection = FactorsSection()
+    slo: SloSection = Field(default_factory=SloSection)
+    baseline: BaselineSection = Field(default_factory=BaselineSection)
+    search: SearchSection = Field(default_factory=SearchSection)
+    uncertainty: UncertaintySection = Field(default_factory=UncertaintySection)
+    factors: FactorsSection = Field(default_factory=FactorsSection)
 
 
 def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
