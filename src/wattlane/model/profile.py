@@ -70,9 +70,8 @@ class Profile:
             if name in limits and not limits[name][0] <= value <= limits[name][1]
         ]
         if self.cold_start:
-            found.append(
-                f"{self.gpu} was never measured: parameters carried over from {self.provenance.get('carried_over_from')}"
-            )
+            donor = self.provenance.get("carried_over_from", "another GPU")
+            found.append(f"{self.gpu} was never measured: parameters carried over from {donor}")
         return found
 
 
