@@ -35,8 +35,18 @@ def study_table(body: dict[str, Any]) -> None:
     out.print(table)
     tuned = _saving(body, "saving_against_tuned", "saving_against_tuned_interval")
     out.print(f"Against the same batch limits and replicas at the maximum clock: {tuned}")
+    _deploy(out, body["commands"])
     for line in body["warnings"]:
         out.print(f"note: {line}")
+
+
+def _deploy(out: Console, commands: dict[str, list[str]]) -> None:
+    """Print the plan's commands as they can be pasted; what needs root on the node is said so."""
+    for title, key in (("Deploy:", "plan"), ("Clock, on each node as root (privileged):", "clock"), ("Back:", "rollback")):
+        if commands[key]:
+            out.print(title)
+            for line in commands[key]:
+                out.print(f"  {line}", markup=False)
 
 
 ROWS = (
@@ -64,7 +74,7 @@ def headline(body: dict[str, Any]) -> str:
     attained = f"{plan['slo_attainment']:.1%} of requests within their SLOs"
     lo, hi = body["saving_interval"]
     if body["verdict"] != "saving":
-        return f"No saving shown: the interval of the best plan found holds zero ({lo:.0%} to {hi:.0%}); {attained}."
+        return f"No saving shown, a tie: the interval of the best plan found holds zero ({lo:.0%} to {hi:.0%}); {attained}."
     return (
         f"The plan uses {body['saving_fraction']:.0%} less GPU energy ({lo:.0%} to {hi:.0%}, modelled) than "
         f"{body['baseline']['label']}, with {attained}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wattlane.core.facts.engines import EngineDefaults
+from wattlane.core.facts.gpus import gpu
 from wattlane.core.types import Deployment
 from wattlane.plan.command import ServeCommand
 
@@ -34,7 +35,9 @@ def _replicas(d: Deployment) -> str:
 def _clock_lines(d: Deployment) -> list[str]:
     lines = []
     if d.clock_hz is not None:
-        lines.append(f"sudo nvidia-smi --lock-gpu-clocks=0,{d.clock_hz / 1e6:.0f}")
+        # a range, not one value: an idle card may still slow down further
+        lowest_hz = gpu(d.gpu).clock_min_hz
+        lines.append(f"sudo nvidia-smi --lock-gpu-clocks={lowest_hz / 1e6:.0f},{d.clock_hz / 1e6:.0f}")
     if d.power_cap_w is not None:
         lines.append(f"sudo nvidia-smi --power-limit={d.power_cap_w:.0f}")
     return lines
