@@ -42,7 +42,8 @@ def study_table(body: dict[str, Any]) -> None:
 
 def _deploy(out: Console, commands: dict[str, list[str]]) -> None:
     """Print the plan's commands as they can be pasted; what needs root on the node is said so."""
-    for title, key in (("Deploy:", "plan"), ("Clock, on each node as root (privileged):", "clock"), ("Back:", "rollback")):
+    privileged = "Clock, on each node as root (privileged):"
+    for title, key in (("Deploy:", "plan"), (privileged, "clock"), ("Back:", "rollback")):
         if commands[key]:
             out.print(title)
             for line in commands[key]:
@@ -74,7 +75,7 @@ def headline(body: dict[str, Any]) -> str:
     attained = f"{plan['slo_attainment']:.1%} of requests within their SLOs"
     lo, hi = body["saving_interval"]
     if body["verdict"] != "saving":
-        return f"No saving shown, a tie: the interval of the best plan found holds zero ({lo:.0%} to {hi:.0%}); {attained}."
+        return f"No saving shown, a tie: the best plan's interval holds zero ({lo:.0%} to {hi:.0%}); {attained}."
     return (
         f"The plan uses {body['saving_fraction']:.0%} less GPU energy ({lo:.0%} to {hi:.0%}, modelled) than "
         f"{body['baseline']['label']}, with {attained}."
