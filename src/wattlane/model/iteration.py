@@ -93,26 +93,47 @@ def _dense_measures(law: np.ndarray, p: float, pc: float, d: float, k: float) ->
     return kink - clipped_memory, clipped_memory, 1.0 - kink - clipped_compute, clipped_compute
 
 
-# Constants of an iteration that only decodes, streams its weights and stays below the power limit: the common case.
-EMPTY_J, EMPTY_S, PER_SEQ_S, PER_KV_S, PER_SEQ_J, PER_KV_J, FLOP_BOUND_SEQS, IS_LINEAR = 0, 1, 2, 3, 4, 5, 6, 7
+# Constants of an iteration that only decodes and is bound by memory, below the power limit: the common case.
+EMPTY_J, EMPTY_S, PER_SEQ_S, PER_KV_S, PER_SEQ_J, PER_KV_J, IS_LINEAR = 0, 1, 2, 3, 4, 5, 6
 
 
 @kernel
 def decode_constants(law: np.ndarray) -> np.ndarray:
-    """Return what `shares` needs again and again: C0 and, for dense models, the linear form of a decode iteration."""
-    out = np.zeros(8)
+    """Return C0 and the coefficients of a decode iteration where it is linear; `IS_LINEAR` says whether it ever is."""
+    out = np.zeros(7)
     out[EMPTY_S], out[EMPTY_J] = cost(law, 0.0, 0.0, 0.0, 0.0)
     out[PER_SEQ_S] = law[COMM_PER_TOKEN_S] + law[HOST_PER_SEQ_S]
     out[PER_KV_S] = law[KV_BYTES_PER_TOKEN] / law[KV_BYTES_PER_S]
     out[PER_SEQ_J] = law[STATIC_W] * out[PER_SEQ_S] + law[FLOP_J] * law[FLOP_PER_DECODE_TOKEN]
     out[PER_KV_J] = law[STATIC_W] * out[PER_KV_S] + law[BYTE_J] * law[KV_BYTES_PER_TOKEN]
     out[PER_KV_J] += law[FLOP_J] * law[FLOP_PER_CONTEXT]
-    streaming_s = law[WEIGHT_BYTES] / law[WEIGHT_BYTES_PER_S]
-    if law[FLOP_PER_DECODE_TOKEN] > 0.0:
-        out[FLOP_BOUND_SEQS] = streaming_s * law[FLOP_PER_S] / law[FLOP_PER_DECODE_TOKEN]
-    if law[EXPERTS] == 0.0 and out[EMPTY_J] < law[LIMIT_W] * out[EMPTY_S]:
+    # experts touched grow concavely with the tokens: watts above the limit are convex along the ray only if this holds
+    convex = (law[STATIC_W] - law[LIMIT_W]) / law[WEIGHT_BYTES_PER_S] + law[BYTE_J] <= 0.0
+    if out[EMPTY_J] < law[LIMIT_W] * out[EMPTY_S] and (law[EXPERTS] == 0.0 or convex):
         out[IS_LINEAR] = 1.0
     return out
+
+
+@kernel
+def decode_line(law: np.ndarray, constants: np.ndarray, d: float) -> tuple[float, float, float, bool]:
+    """Return (seconds, joules, price per sequence) of d sequences without KV tokens, and whether they hold.
+
+    They hold while the iteration streams its weights and stays below the power limit, which is for the caller to see:
+    with k KV tokens it takes k·`PER_KV_S` longer and k·`PER_KV_J` more, the price of a KV token.
+    """
+    t = constants[EMPTY_S] + d * constants[PER_SEQ_S]
+    e = constants[EMPTY_J] + d * constants[PER_SEQ_J]
+    price = constants[PER_SEQ_J]
+    weights = law[WEIGHT_BYTES]
+    if law[EXPERTS] != 0.0 and d > 0.0:
+        weights = touched_bytes(law, d)
+        more = weights - touched_bytes(law, 0.0)
+        more_j = more * (law[STATIC_W] / law[WEIGHT_BYTES_PER_S] + law[BYTE_J])
+        t += more / law[WEIGHT_BYTES_PER_S]
+        e += more_j
+        price += more_j / d
+    streams = weights / law[WEIGHT_BYTES_PER_S] >= d * law[FLOP_PER_DECODE_TOKEN] / law[FLOP_PER_S]
+    return t, e, price, streams and constants[IS_LINEAR] == 1.0
 
 
 @kernel
@@ -125,19 +146,21 @@ def shares(
     rounding.
     """
     c0 = constants[EMPTY_J]
-    if p == 0.0 and constants[IS_LINEAR] == 1.0 and d <= constants[FLOP_BOUND_SEQS]:
-        t = constants[EMPTY_S] + d * constants[PER_SEQ_S] + k * constants[PER_KV_S]
-        e = c0 + d * constants[PER_SEQ_J] + k * constants[PER_KV_J]
-        # linear along the ray and below the limit at both ends: nowhere clipped
-        if e < law[LIMIT_W] * t:
-            return t, e, c0, 0.0, 0.0, constants[PER_SEQ_J], constants[PER_KV_J]
-    return _priced(law, c0, p, pc, d, k)
+    if p == 0.0 and pc == 0.0:
+        t, e, price_d, holds = decode_line(law, constants, d)
+        t += k * constants[PER_KV_S]
+        e += k * constants[PER_KV_J]
+        # below the limit at both ends of the ray and convex between them: nowhere clipped
+        if holds and e < law[LIMIT_W] * t:
+            return t, e, c0, 0.0, 0.0, price_d, constants[PER_KV_J]
+    return priced(law, c0, p, pc, d, k)
 
 
 @kernel
-def _priced(
+def priced(
     law: np.ndarray, c0: float, p: float, pc: float, d: float, k: float
 ) -> tuple[float, float, float, float, float, float, float]:
+    """Return what `shares` returns, for any iteration; `c0` is the cost of an empty one."""
     t, e = cost(law, p, pc, d, k)
     if law[EXPERTS] != 0.0:
         price_p, price_pc, price_d, price_k = _expert_prices(law, p, pc, d, k, e - c0)

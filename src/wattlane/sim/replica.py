@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattlane.model.iteration import decode_constants, shares
+from wattlane.model.iteration import EMPTY_J, LIMIT_W, PER_KV_J, PER_KV_S, decode_constants, decode_line, priced
 from wattlane.model.jit import kernel
 
 REFUSED = -1
@@ -23,9 +23,13 @@ INPUT, CACHED, OUTPUT = 0, 1, 2  # columns of the requests
 MAX_SEQS, TOKEN_BUDGET, CAPACITY_BLOCKS, BLOCK_TOKENS = 0, 1, 2, 3  # the limits
 START_S, END_S, POWER_W, SHARED_J = 0, 1, 2, 3  # columns of the record of iterations
 PREFILL_J, DECODE_J = 0, 1  # columns of the requests' energy
-# Running state: next request to admit, partly prefilled request and its progress, decoding sequences, blocks held.
-WAITING, PARTIAL, PROGRESS, DECODING, BLOCKS = 0, 1, 2, 3, 4
-FIXED, SLOPE, MOMENT = 0, 1, 2  # running totals of a decoding request's share
+# Running state, whole numbers: the next request to admit, the partly prefilled one and its progress, sequences
+# decoding, blocks held, the iteration, and the iteration from which the running totals count.
+WAITING, PARTIAL, PROGRESS, DECODING, BLOCKS, ITERATION, BASE = 0, 1, 2, 3, 4, 5, 6
+# Running state, real numbers: running totals of a decoding request's share, the time, KV tokens of decoding sequences.
+FIXED, SLOPE, MOMENT, NOW, KV_TOKENS = 0, 1, 2, 3, 4
+SETTLE_EVERY = 1 << 15  # iterations after which the running totals start anew, so that differences of them stay exact
+FIRST_ROWS = 1 << 18  # rows the record starts with at most: 8 MiB, which the allocator keeps for the next replay
 
 
 @kernel
@@ -41,7 +45,7 @@ def _grown(table: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _admit(now: float, requests: np.ndarray, release_s: np.ndarray, limits: np.ndarray, at: np.ndarray) -> bool:
+def _admit(requests: np.ndarray, release_s: np.ndarray, limits: np.ndarray, at: np.ndarray, now: float) -> bool:
     """Make the next waiting request the partly prefilled one, refusing those that can never fit; False if none can."""
     while at[WAITING] < release_s.size and release_s[at[WAITING]] <= now:
         need = _blocks(requests[at[WAITING]], limits)
@@ -61,11 +65,11 @@ def _admit(now: float, requests: np.ndarray, release_s: np.ndarray, limits: np.n
 
 @kernel
 def _fill(
-    now: float,
     requests: np.ndarray,
     release_s: np.ndarray,
     limits: np.ndarray,
     at: np.ndarray,
+    now: float,
     owner: np.ndarray,
     chunk: np.ndarray,
 ) -> int:
@@ -74,7 +78,7 @@ def _fill(
     chunks = 0
     while budget > 0:
         if at[PARTIAL] < 0 and (
-            at[DECODING] + chunks >= limits[MAX_SEQS] or not _admit(now, requests, release_s, limits, at)
+            at[DECODING] + chunks >= limits[MAX_SEQS] or not _admit(requests, release_s, limits, at, now)
         ):
             break
         partial = at[PARTIAL]
@@ -92,53 +96,165 @@ def _fill(
 
 
 @kernel
+def _decode(
+    law: np.ndarray,
+    constants: np.ndarray,
+    until_s: float,
+    ending: np.ndarray,
+    at: np.ndarray,
+    now_at: np.ndarray,
+    record: np.ndarray,
+    decoding: np.ndarray,
+) -> None:
+    """Run iterations that only decode, until one ends a request, or the next would begin at `until_s` or later."""
+    d = at[DECODING]
+    seconds, joules, price_d, holds = decode_line(law, constants, float(d))
+    kv_s, kv_j, limit_w, c0 = constants[PER_KV_S], constants[PER_KV_J], law[LIMIT_W], constants[EMPTY_J]
+    line_each = c0 / d + price_d
+    fixed, slope, moment, now, kv_tokens = now_at[FIXED], now_at[SLOPE], now_at[MOMENT], now_at[NOW], now_at[KV_TOKENS]
+    i, base = at[ITERATION], at[BASE]
+    slot = i % ending.size
+    ended = False
+    while not ended and now < until_s and i < record.shape[0]:
+        t, e = seconds + kv_tokens * kv_s, joules + kv_tokens * kv_j
+        each, price_k = line_each, kv_j
+        if not holds or e >= limit_w * t:
+            t, e, c0, _, _, price_d, price_k = priced(law, c0, 0.0, 0.0, float(d), kv_tokens)
+            each = c0 / d + price_d
+        end = now + t
+        record[i, START_S] = now
+        record[i, END_S] = end
+        record[i, POWER_W] = e / (end - now)
+        record[i, SHARED_J] = d * each + kv_tokens * price_k
+        decoding[i, 0] = d
+        now = end
+        fixed += each
+        slope += price_k
+        moment += price_k * (i - base)
+        kv_tokens += d
+        ended = ending[slot] >= 0
+        slot = slot + 1 if slot + 1 < ending.size else 0
+        i += 1
+    now_at[FIXED], now_at[SLOPE], now_at[MOMENT], now_at[NOW], now_at[KV_TOKENS] = fixed, slope, moment, now, kv_tokens
+    at[ITERATION] = i
+
+
+@kernel
+def _prefill(
+    law: np.ndarray,
+    constants: np.ndarray,
+    chunks: int,
+    owner: np.ndarray,
+    chunk: np.ndarray,
+    at: np.ndarray,
+    now_at: np.ndarray,
+    record: np.ndarray,
+    decoding: np.ndarray,
+    energy_j: np.ndarray,
+) -> None:
+    """Run one iteration with prompt chunks."""
+    i, d, kv_tokens, now = at[ITERATION], float(at[DECODING]), now_at[KV_TOKENS], now_at[NOW]
+    p = pc = 0.0
+    for j in range(chunks):
+        p += chunk[j, 0]
+        pc += chunk[j, 1]
+    t, e, c0, price_p, price_pc, price_d, price_k = priced(law, constants[EMPTY_J], p, pc, d, kv_tokens)
+    end = now + t
+    record[i, START_S] = now
+    record[i, END_S] = end
+    record[i, POWER_W] = e / (end - now)
+    decoding[i, 0] = at[DECODING]
+    even = c0 / (at[DECODING] + chunks)
+    given = d * (even + price_d) + kv_tokens * price_k
+    for j in range(chunks):
+        joules = even + chunk[j, 0] * price_p + chunk[j, 1] * price_pc
+        energy_j[owner[j], PREFILL_J] += joules
+        given += joules
+    record[i, SHARED_J] = given
+    now_at[FIXED] += even + price_d
+    now_at[SLOPE] += price_k
+    now_at[MOMENT] += price_k * (i - at[BASE])
+    now_at[NOW] = end
+    now_at[KV_TOKENS] += d
+    at[ITERATION] = i + 1
+
+
+@kernel
+def _share_j(request: np.ndarray, first: int, mark: np.ndarray, at: np.ndarray, now_at: np.ndarray) -> float:
+    """Return what a decoding request has cost since its mark."""
+    offset = request[INPUT] - float(first - at[BASE])
+    joules = now_at[FIXED] - mark[FIXED] + offset * (now_at[SLOPE] - mark[SLOPE])
+    return joules + now_at[MOMENT] - mark[MOMENT]
+
+
+@kernel
 def _finish(
-    done: int,
-    base: int,
     requests: np.ndarray,
     limits: np.ndarray,
     at: np.ndarray,
-    total: np.ndarray,
+    now_at: np.ndarray,
+    done: int,
     first: np.ndarray,
     mark: np.ndarray,
     after: np.ndarray,
     energy_j: np.ndarray,
-) -> int:
-    """Close the requests of the list `done`, whose last token came now; return the KV tokens they leave."""
-    freed = 0
+) -> None:
+    """Close the requests of the list `done`, whose last token came in the iteration just run."""
     while done >= 0:
-        offset = requests[done, INPUT] - float(first[done] - base)
-        joules = total[FIXED] - mark[done, FIXED] + offset * (total[SLOPE] - mark[done, SLOPE])
-        energy_j[done, DECODE_J] += joules + total[MOMENT] - mark[done, MOMENT]
+        energy_j[done, DECODE_J] += _share_j(requests[done], first[done], mark[done], at, now_at)
         at[DECODING] -= 1
         at[BLOCKS] -= _blocks(requests[done], limits)
-        freed += requests[done, INPUT] + requests[done, OUTPUT]
+        now_at[KV_TOKENS] -= requests[done, INPUT] + requests[done, OUTPUT]
         done = after[done]
-    return freed
+
+
+@kernel
+def _settle(
+    requests: np.ndarray,
+    at: np.ndarray,
+    now_at: np.ndarray,
+    ending: np.ndarray,
+    first: np.ndarray,
+    mark: np.ndarray,
+    after: np.ndarray,
+    energy_j: np.ndarray,
+) -> None:
+    """Charge every decoding request what it has cost so far, and count the running totals from here."""
+    if at[DECODING] > 0:
+        for slot in range(ending.size):
+            r = ending[slot]
+            while r >= 0:
+                energy_j[r, DECODE_J] += _share_j(requests[r], first[r], mark[r], at, now_at)
+                mark[r] = 0.0
+                r = after[r]
+    now_at[:3] = 0.0
+    at[BASE] = at[ITERATION]
 
 
 @kernel
 def _start_decoding(
-    owner: int,
-    iteration: int,
     requests: np.ndarray,
     limits: np.ndarray,
     at: np.ndarray,
-    total: np.ndarray,
+    now_at: np.ndarray,
+    owner: int,
+    first: np.ndarray,
     mark: np.ndarray,
-    ending: np.ndarray,
     after: np.ndarray,
-) -> int:
-    """Let a request whose first token came now decode the rest; return the KV tokens it brings."""
+    ending: np.ndarray,
+) -> None:
+    """Let a request whose first token came in the iteration just run decode the rest."""
+    iteration = at[ITERATION] - 1
+    first[owner] = iteration
     if requests[owner, OUTPUT] == 1:
         at[BLOCKS] -= _blocks(requests[owner], limits)
-        return 0
-    mark[owner] = total
+        return
+    mark[owner] = now_at[:3]
     at[DECODING] += 1
+    now_at[KV_TOKENS] += requests[owner, INPUT] + 1
     last = (iteration + requests[owner, OUTPUT] - 1) % ending.size
     after[owner] = ending[last]
     ending[last] = owner
-    return int(requests[owner, INPUT] + 1)
 
 
 @kernel
@@ -160,66 +276,43 @@ def replay(
         decoding: (iterations,) sequences that decoded.
     """
     n = release_s.size
-    first = np.full(n, REFUSED, np.int64)
-    energy_j = np.zeros((n, 2))
-    record, decoding = np.empty((4096, 4)), np.empty((4096, 1), np.int64)
+    first, after = np.full(n, REFUSED, np.int64), np.full(n, -1, np.int64)
+    energy_j, mark = np.zeros((n, 2)), np.zeros((n, 3))
+    rows = min(FIRST_ROWS, requests[:, OUTPUT].sum() + 4096)
+    record, decoding = np.empty((rows, 4)), np.empty((rows, 1), np.int64)
     # Heads of the lists of requests whose last token falls in an iteration, by iteration modulo the longest output.
     ending = np.full((requests[:, OUTPUT].max() if n > 0 else 0) + 1, -1, np.int64)
-    after = np.full(n, -1, np.int64)
-    mark = np.zeros((n, 3))
     owner, chunk = np.empty(limits[MAX_SEQS], np.int64), np.empty((limits[MAX_SEQS], 2))
-    at = np.array([0, -1, 0, 0, 0], np.int64)
-    total = np.zeros(3)
+    at, now_at = np.array([0, -1, 0, 0, 0, 0, 0], np.int64), np.array([0.0, 0.0, 0.0, -np.inf, 0.0])
     constants = decode_constants(law)
-    now, kv_tokens = 0.0, 0.0
-    iteration, base, slot = 0, 0, 0
-
     while at[WAITING] < n or at[PARTIAL] >= 0 or at[DECODING] > 0:
         if at[PARTIAL] < 0 and at[DECODING] == 0:
-            now = max(now, release_s[at[WAITING]])
-            base = iteration  # counting from the last idle moment keeps the running totals small
-            total[:] = 0.0
-        chunks = 0
-        # calls are skipped where nothing is to do: passing arrays costs more than the rest of a decode iteration
-        if at[PARTIAL] >= 0 or (at[WAITING] < n and release_s[at[WAITING]] <= now):
-            chunks = _fill(now, requests, release_s, limits, at, owner, chunk)
-        active = at[DECODING] + chunks
-        if active == 0:
-            continue  # only refused requests were waiting
-        p = pc = 0.0
-        for j in range(chunks):
-            p += chunk[j, 0]
-            pc += chunk[j, 1]
-        t, e, c0, price_p, price_pc, price_d, price_k = shares(law, constants, p, pc, float(at[DECODING]), kv_tokens)
-        if iteration == record.shape[0]:
+            now_at[NOW] = max(now_at[NOW], release_s[at[WAITING]])
+        if at[DECODING] == 0 or at[ITERATION] - at[BASE] >= SETTLE_EVERY:
+            _settle(requests, at, now_at, ending, first, mark, after, energy_j)
+        if at[ITERATION] == record.shape[0]:
             record, decoding = _grown(record), _grown(decoding)
-        record[iteration, START_S] = now
-        now += t
-        record[iteration, END_S] = now
-        record[iteration, POWER_W] = e / t
-        decoding[iteration, 0] = at[DECODING]
-        even = c0 / active
-        given = at[DECODING] * (even + price_d) + kv_tokens * price_k
-        total[FIXED] += even + price_d
-        total[SLOPE] += price_k
-        total[MOMENT] += price_k * (iteration - base)
-        kv_tokens += at[DECODING]
-
-        done = ending[slot]
-        if done >= 0:
+        chunks = 0
+        if at[PARTIAL] >= 0 or (at[WAITING] < n and release_s[at[WAITING]] <= now_at[NOW]):
+            chunks = _fill(requests, release_s, limits, at, now_at[NOW], owner, chunk)
+        if chunks > 0:
+            _prefill(law, constants, chunks, owner, chunk, at, now_at, record, decoding, energy_j)
+        elif at[DECODING] > 0:
+            # who waits now is kept out by sequences, tokens or blocks: nobody comes in before a request ends
+            until_s = np.inf
+            if at[PARTIAL] < 0 and at[WAITING] < n and release_s[at[WAITING]] > now_at[NOW]:
+                until_s = release_s[at[WAITING]]
+            _decode(law, constants, until_s, ending, at, now_at, record, decoding)
+        else:
+            continue  # only refused requests were waiting
+        slot = (at[ITERATION] - 1) % ending.size
+        if ending[slot] >= 0:
+            _finish(requests, limits, at, now_at, ending[slot], first, mark, after, energy_j)
             ending[slot] = -1
-            kv_tokens -= _finish(done, base, requests, limits, at, total, first, mark, after, energy_j)
-        slot = slot + 1 if slot + 1 < ending.size else 0
         for j in range(chunks):
-            joules = even + chunk[j, 0] * price_p + chunk[j, 1] * price_pc
-            energy_j[owner[j], PREFILL_J] += joules
-            given += joules
             if owner[j] != at[PARTIAL]:
-                first[owner[j]] = iteration
-                kv_tokens += _start_decoding(owner[j], iteration, requests, limits, at, total, mark, ending, after)
-        record[iteration, SHARED_J] = given
-        iteration += 1
-    return first, energy_j, record[:iteration].copy(), decoding[:iteration, 0].copy()
+                _start_decoding(requests, limits, at, now_at, owner[j], first, mark, after, ending)
+    return first, energy_j, record[: at[ITERATION]], decoding[: at[ITERATION], 0]
 
 
 @kernel
