@@ -1,0 +1,41 @@
+"""`wattlane report`: one self-contained page from the folders of studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wattlane.cli.console import emit_json
+
+PAGE = "report.html"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(help=report.__doc__)(report)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that wattlane study wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="The page. [default: RUN/report.html, or report.html for several]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make one HTML page of one study or of several: the answer, tables, figures, commands, assumptions.
+
+    The page holds everything it shows and asks nothing of the network. Its path is printed.
+
+    Example: wattlane report run -o page.html
+    """
+    from wattlane.report import page
+
+    folder = runs[0].parent if runs[0].name == "summary.json" else runs[0]
+    written = page(runs, out or (folder / PAGE if len(runs) == 1 else Path(PAGE)))
+    if as_json:
+        emit_json({"page": str(written), "runs": [str(run) for run in runs]})
+    else:
+        typer.echo(str(written))

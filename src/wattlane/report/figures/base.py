@@ -1,0 +1,45 @@
+"""What a figure is: a name, a title, a plot of a run, and the same values in words.
+
+`plot` returns None when the run lacks what the figure shows; the page then says "absent".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wattlane.core.errors import InputError
+from wattlane.report import canvas
+from wattlane.report.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of the page. `describe` gives the caption; `needs` says what must be in the folder."""
+
+    name: str
+    title: str
+    needs: str
+    plot: Callable[[Run], Drawing | None]
+    describe: Callable[[Run], str]
+
+    def draw(self, run: Run, prefix: str = "") -> str | None:
+        """Return the figure as one `<svg>` element, or None when the run lacks what it shows."""
+        with canvas.styled():
+            drawing = self.plot(run)
+            if drawing is None:
+                return None
+            return canvas.svg(drawing, f"{prefix}{self.name}", self.title, self.describe(run))
+
+    def save(self, run: Run, path: Path) -> Path:
+        """Write the figure as a PNG; raise `InputError` when the run lacks what it shows."""
+        with canvas.styled():
+            drawing = self.plot(run)
+            if drawing is None:
+                raise InputError(f"{run.folder}: cannot draw {self.name}; expected {self.needs}")
+            return canvas.png(drawing, path)
