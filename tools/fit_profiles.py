@@ -16,7 +16,7 @@ from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
 from wattlane.core.files import sha256
 from wattlane.model.calibration import Point, Points, read_v2, read_v3
-from wattlane.model.fit_phase import PhaseFit, errors, fit_phase
+from wattlane.model.fit_phase import POWER_SD, TIME_SD, PhaseFit, errors, fit_phase
 from wattlane.model.kernel_efficiency import kernel_efficiencies
 from wattlane.model.laws.phase import PARAMETERS
 from wattlane.model.profile import Family, Profile, write_profile
@@ -38,9 +38,10 @@ PRIOR = {
     "flop_j": (4.0e-13, 0.4),
 }
 ROBUST_ROWS = 6
+UNTOLD = 0.99  # a posterior as wide as the prior: the rows said nothing
 
 
-def family(points: Sequence[Point], prior: Mapping[str, tuple[float, float]], kernel: Mapping[str, float]) -> Family:
+def family(points: Sequence[Point], prior: Mapping[str, tuple[float, float]], sources: Mapping[str, str]) -> Family:
     """Fit one family and its leave-one-architecture-out errors."""
     fit = fit_phase(points, prior)
     groups = sorted({p.group for p in points})
@@ -54,20 +55,22 @@ def family(points: Sequence[Point], prior: Mapping[str, tuple[float, float]], ke
         left_out_time.append(np.abs(np.expm1(t)))
         left_out_power.append(np.abs(np.expm1(w)))
         group_bias.append((t.mean(), w.mean()))
-    return _family(points, fit, kernel, groups, left_out_time, left_out_power, group_bias)
+    return _family(points, fit, prior, sources, groups, left_out_time, left_out_power, group_bias)
 
 
 def _family(
     points: Sequence[Point],
     fit: PhaseFit,
-    kernel: Mapping[str, float],
+    prior: Mapping[str, tuple[float, float]],
+    sources: Mapping[str, str],
     groups: list[str],
     left_out_time: list[np.ndarray],
     left_out_power: list[np.ndarray],
     group_bias: list[tuple[float, float]],
 ) -> Family:
     bias = np.array(group_bias) if group_bias else np.full((1, 2), 0.15)
-    spread = np.sqrt((bias**2).mean(axis=0))
+    # a few architectures may agree by chance; a new one is never surer than a row is
+    spread = np.maximum(np.sqrt((bias**2).mean(axis=0)), (TIME_SD, POWER_SD))
     times = np.concatenate(left_out_time) if left_out_time else np.array([np.nan])
     powers = np.concatenate(left_out_power) if left_out_power else np.array([np.nan])
 
@@ -76,7 +79,7 @@ def _family(
 
     return Family(
         parameters=fit.parameters,
-        origins={n: "fitted, prior from operator tables" if n in kernel else "fitted" for n in PARAMETERS},
+        origins=_origins(fit, prior, sources),
         covariance_log=fit.covariance_log,
         group_sd_time=float(spread[0]),
         group_sd_power=float(spread[1]),
@@ -85,6 +88,7 @@ def _family(
             "active_params": (min(p.model.active_params for p in points), max(p.model.active_params for p in points)),
             "num_gpus": (min(p.num_gpus for p in points), max(p.num_gpus for p in points)),
         },
+        precisions=tuple(sorted({p.precision for p in points})),
         residuals={
             "rows": len(points),
             "architectures": len(groups),
@@ -98,18 +102,29 @@ def _family(
     )
 
 
+def _origins(fit: PhaseFit, prior: Mapping[str, tuple[float, float]], sources: Mapping[str, str]) -> dict[str, str]:
+    """Say of each parameter whether the rows told anything about it, and where its prior came from."""
+    after = np.sqrt(np.diag(fit.covariance_log))
+    out = {}
+    for name, sd in zip(PARAMETERS, after, strict=True):
+        source = sources.get(name, "a wide range")
+        told = sd < UNTOLD * prior[name][1]
+        out[name] = f"fitted, prior from {source}" if told else f"prior from {source}; no row told otherwise"
+    return out
+
+
 def profile(name: str, engine: str, points: Points, kernel: Mapping[str, float], sources: Mapping[str, str]) -> Profile:
     """Fit both families of one GPU; the experts' prior is the dense fit, so that few rows suffice."""
     prior = {n: (kernel.get(n, centre), sd) for n, (centre, sd) in PRIOR.items()}
     dense_rows = [p for p in points.rows if not p.model.is_moe]
     moe_rows = [p for p in points.rows if p.model.is_moe]
-    dense = family(dense_rows, prior, kernel)
+    dense = family(dense_rows, prior, dict.fromkeys(kernel, "operator tables"))
     pooled = {n: (dense.parameters[n], max(PRIOR[n][1], 0.2)) for n in PARAMETERS} | {
         "eta_experts": PRIOR["eta_experts"]
     }
     families = {"dense": dense}
     if len(moe_rows) >= ROBUST_ROWS:
-        families["moe"] = family(moe_rows, pooled, kernel)
+        families["moe"] = family(moe_rows, pooled, {n: "the dense fit" for n in PARAMETERS if n != "eta_experts"})
     note = {"measurements": points.source, "left_out_rows": points.left_out, "inputs": dict(sources)}
     return Profile(f"{name} vLLM", name, engine, families, note)
 

@@ -23,6 +23,7 @@ from wattlane.model.clock import ClockPrior, draw_clock_prior
 from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
 
 KIND = "profile"
+SAME_WIDTH = {"fp16": "bf16"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Family:
     group_sd_power: float
     range: Mapping[str, tuple[float, float]]
     residuals: Mapping[str, Any]
+    precisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,9 @@ class Profile:
             for name, value in asked.items()
             if name in limits and not limits[name][0] <= value <= limits[name][1]
         ]
+        known = self.family(case).precisions
+        if known and SAME_WIDTH.get(case.precision, case.precision) not in known:
+            found.append(f"precision {case.precision} not among the fitted ones ({', '.join(known)})")
         if self.cold_start:
             donor = self.provenance.get("carried_over_from", "another GPU")
             found.append(f"{self.gpu} was never measured: parameters carried over from {donor}")
@@ -138,6 +143,7 @@ def write_profile(profile: Profile, path: Path) -> None:
             "group_sd_time": short(f.group_sd_time),
             "group_sd_power": short(f.group_sd_power),
             "range": {k: list(v) for k, v in f.range.items()},
+            "precisions": list(f.precisions),
             "residuals": dict(f.residuals),
         }
         for kind, f in profile.families.items()
@@ -169,6 +175,7 @@ def read_profile(path: Path) -> Profile:
             group_sd_power=float(part["group_sd_power"]),
             range={k: (float(v[0]), float(v[1])) for k, v in part["range"].items()},
             residuals=part["residuals"],
+            precisions=tuple(part.get("precisions", ())),
         )
         for kind, part in body["families"].items()
     }
@@ -211,6 +218,7 @@ def carried_over(donor: Profile, board: Gpu) -> Profile:
             group_sd_power=2.0 * max(f.group_sd_power, 0.08),
             range=f.range,
             residuals={},
+            precisions=f.precisions,
         )
         for kind, f in donor.families.items()
     }
