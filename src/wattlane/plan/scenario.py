@@ -13,7 +13,7 @@ from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import Draw, Profile, draw
-from wattlane.sim import fleet
+from wattlane.sim import fleet, scoring
 from wattlane.sim.fleet import Replay
 
 
@@ -101,17 +101,19 @@ class Scenario:
         """Return the score of a deployment by replay."""
         run = self.replay(deployment, given, workload)
         waits = fleet.ttft_s(run)
+        parts = [scoring.totals(r.record, r.decoding) for r in run.replicas]
+        busy_s = sum(part[0] for part in parts)
         return Score(
             deployment=deployment,
-            busy_j=fleet.busy_energy_j(run),
-            busy_s=sum(r.busy_s for r in run.replicas),
+            busy_j=sum(part[1] for part in parts),
+            busy_s=busy_s,
             idle_w=float(run.law[it.IDLE_W]),
             start_s=float(run.workload.arrival_s[0]),
             last_end_s=run.last_end_s,
             attainment=fleet.attainment(run, self.slo),
             ttft_p99_s=float(np.quantile(waits, 0.99)) if len(waits) else 0.0,
             tbt_p99_s=fleet.tbt_quantile_s(run, 0.99),
-            mean_batch=run.mean_batch,
+            mean_batch=sum(part[2] for part in parts) / busy_s if busy_s > 0 else 0.0,
             requests=len(run.workload),
             refused=run.refused,
         )

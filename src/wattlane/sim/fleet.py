@@ -24,6 +24,7 @@ class Replica:
 
     rows: NDArray[np.int64]
     requests: NDArray[np.int64]
+    begun: NDArray[np.int64]
     first: NDArray[np.int64]
     energy_j: NDArray[np.float64]
     record: NDArray[np.float64]
@@ -106,8 +107,7 @@ def replay(
     for i in range(deployment.replicas):
         rows = np.flatnonzero(route == i)
         requests = np.ascontiguousarray(columns[rows])
-        first, energy_j, record, decoding = replica.replay(law, release_s[rows], requests, limits)
-        done.append(Replica(rows, requests, first, energy_j, record, decoding))
+        done.append(Replica(rows, requests, *replica.replay(law, release_s[rows], requests, limits)))
     return Replay(workload, deployment, law, release_s, tuple(done))
 
 
@@ -138,15 +138,6 @@ def ledger(run: Replay, end_s: float | None = None) -> Ledger:
         prefill += float(r.energy_j[:, replica.PREFILL_J].sum())
         decode += float(r.energy_j[:, replica.DECODE_J].sum())
     return Ledger(metered, prefill, decode, idle, origin=Origin.MODELLED)
-
-
-def busy_energy_j(run: Replay) -> float:
-    """Return the joules of all iterations of all replicas, the quiet between them left out."""
-    total = 0.0
-    for r in run.replicas:
-        span = r.record[:, replica.END_S] - r.record[:, replica.START_S]
-        total += float(np.dot(r.record[:, replica.POWER_W], span))
-    return total
 
 
 def attainment(run: Replay, slo: Slo) -> float:

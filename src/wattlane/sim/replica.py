@@ -150,6 +150,7 @@ def _prefill(
     now_at: np.ndarray,
     record: np.ndarray,
     decoding: np.ndarray,
+    begun: np.ndarray,
     energy_j: np.ndarray,
 ) -> None:
     """Run one iteration with prompt chunks."""
@@ -169,6 +170,8 @@ def _prefill(
     for j in range(chunks):
         joules = even + chunk[j, 0] * price_p + chunk[j, 1] * price_pc
         energy_j[owner[j], PREFILL_J] += joules
+        if begun[owner[j]] == REFUSED:
+            begun[owner[j]] = i
         given += joules
     record[i, SHARED_J] = given
     now_at[FIXED] += even + price_d
@@ -260,7 +263,7 @@ def _start_decoding(
 @kernel
 def replay(
     law: np.ndarray, release_s: np.ndarray, requests: np.ndarray, limits: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Serve requests and return what happened.
 
     Args:
@@ -270,13 +273,14 @@ def replay(
         limits: (4,) int64, max_num_seqs, max_num_batched_tokens, KV capacity in blocks, tokens a block.
 
     Returns:
-        first: (n,) iteration that produced each request's first token, `REFUSED` if it can never fit.
+        begun: (n,) iteration that processed each request's first prompt tokens, `REFUSED` if it can never fit.
+        first: (n,) iteration that produced its first token, or `REFUSED`.
         energy_j: (n, 2) joules of each request, prefill and decode.
         record: (iterations, 4) start, end (seconds), power (watts), joules given to requests.
         decoding: (iterations,) sequences that decoded.
     """
     n = release_s.size
-    first, after = np.full(n, REFUSED, np.int64), np.full(n, -1, np.int64)
+    begun, first, after = np.full(n, REFUSED), np.full(n, REFUSED), np.full(n, -1)
     energy_j, mark = np.zeros((n, 2)), np.zeros((n, 3))
     rows = min(FIRST_ROWS, requests[:, OUTPUT].sum() + 4096)
     record, decoding = np.empty((rows, 4)), np.empty((rows, 1), np.int64)
@@ -296,7 +300,7 @@ def replay(
         if at[PARTIAL] >= 0 or (at[WAITING] < n and release_s[at[WAITING]] <= now_at[NOW]):
             chunks = _fill(requests, release_s, limits, at, now_at[NOW], owner, chunk)
         if chunks > 0:
-            _prefill(law, constants, chunks, owner, chunk, at, now_at, record, decoding, energy_j)
+            _prefill(law, constants, chunks, owner, chunk, at, now_at, record, decoding, begun, energy_j)
         elif at[DECODING] > 0:
             # who waits now is kept out by sequences, tokens or blocks: nobody comes in before a request ends
             until_s = np.inf
@@ -312,7 +316,7 @@ def replay(
         for j in range(chunks):
             if owner[j] != at[PARTIAL]:
                 _start_decoding(requests, limits, at, now_at, owner[j], first, mark, after, ending)
-    return first, energy_j, record[: at[ITERATION]], decoding[: at[ITERATION], 0]
+    return begun, first, energy_j, record[: at[ITERATION]], decoding[: at[ITERATION], 0]
 
 
 @kernel

@@ -11,7 +11,7 @@ import numpy as np
 
 from wattlane.core.served import MANY_GAPS
 from wattlane.model.jit import kernel
-from wattlane.sim.replica import END_S, OUTPUT, REFUSED
+from wattlane.sim.replica import END_S, OUTPUT, POWER_W, REFUSED, START_S
 
 BINS_PER_DECADE = 400  # gap histogram: 0.6 % wide bins from 10 µs on
 LOWEST_S = 1e-5
@@ -54,6 +54,18 @@ def attains(
         if bad == 0 or (gaps >= MANY_GAPS and bad <= 0.01 * gaps + 1.0 and _p99(record, first[r], gaps) <= tbt_s):
             out[r] = 1
     return out
+
+
+@kernel
+def totals(record: np.ndarray, decoding: np.ndarray) -> tuple[float, float, float]:
+    """Return (seconds busy, joules of all iterations, sequence-seconds of decoding) of one replica in one pass."""
+    busy_s = joules = sequence_s = 0.0
+    for i in range(record.shape[0]):
+        span_s = record[i, END_S] - record[i, START_S]
+        busy_s += span_s
+        joules += record[i, POWER_W] * span_s
+        sequence_s += decoding[i] * span_s
+    return busy_s, joules, sequence_s
 
 
 @kernel
