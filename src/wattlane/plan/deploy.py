@@ -6,7 +6,9 @@ whatever stands in front of the replicas, and the plan says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from wattlane.core.facts.engines import EngineDefaults
 from wattlane.core.facts.gpus import gpu
@@ -53,27 +55,41 @@ def _window_line(d: Deployment) -> list[str]:
 
 
 def difference(before: Deployment, after: Deployment) -> list[str]:
-    """Return what changes, one line a flag or knob."""
-    names = {
-        "max_num_seqs": "--max-num-seqs",
-        "max_num_batched_tokens": "--max-num-batched-tokens",
-        "replicas": "replicas",
-        "tensor_parallel": "--tensor-parallel-size",
-        "gpu_memory_utilization": "--gpu-memory-utilization",
-        "release_window_s": "release window, s",
-        "clock_hz": "SM clock, Hz (privileged)",
-        "power_cap_w": "power cap, W (privileged)",
-    }
-    lines = []
-    for name, label in names.items():
-        old, new = getattr(before, name), getattr(after, name)
-        if old != new:
-            lines.append(f"{label}: {_shown(old)} -> {_shown(new)}")
+    """Return what changes, one line a flag or knob, in the units people set them in."""
+    lines = [
+        f"{label}: {shown(getattr(before, name))} -> {shown(getattr(after, name))}"
+        for name, label, shown in CHANGES
+        if getattr(before, name) != getattr(after, name)
+    ]
     return lines or ["nothing changes"]
 
 
-def _shown(value: float | None) -> str:
-    return "maximum" if value is None else f"{value:.10g}"
+def _plain(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _megahertz(hz: float | None) -> str:
+    return "maximum" if hz is None else f"{hz / 1e6:.0f} MHz"
+
+
+def _milliseconds(seconds: float) -> str:
+    return "none" if seconds == 0 else f"{seconds * 1e3:.0f} ms"
+
+
+def _watts(watts: float | None) -> str:
+    return "none" if watts is None else f"{watts:.0f} W"
+
+
+CHANGES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("max_num_seqs", "--max-num-seqs", _plain),
+    ("max_num_batched_tokens", "--max-num-batched-tokens", _plain),
+    ("replicas", "replicas", _plain),
+    ("tensor_parallel", "--tensor-parallel-size", _plain),
+    ("gpu_memory_utilization", "--gpu-memory-utilization", _plain),
+    ("release_window_s", "release window", _milliseconds),
+    ("clock_hz", "SM clock (privileged)", _megahertz),
+    ("power_cap_w", "power cap (privileged)", _watts),
+)
 
 
 def commands(
