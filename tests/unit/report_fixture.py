@@ -148,8 +148,10 @@ def summary(saving: bool = True, name: str = "azure-conv") -> dict[str, Any]:
         "saving_against_tuned_interval": [0.11, 0.24] if saving else [-0.03, 0.03],
         "verdict": "saving" if saving else "no saving shown",
         "attainment_interval": {"baseline": [0.9921, 0.9972], "plan": [0.9902, 0.9961]},
+        "slo_kept_share": {"baseline": 0.99, "plan": 0.975},
         "uncertainty": {
             "draws": 240,
+            "level": 0.95,
             "method": "paired draws of law parameters, group residual and clock prior; 60-s blocks of arrivals",
             "parts": {"law parameters": 0.41, "group residual": 0.33, "clock prior": 0.2, "arrivals": 0.06},
         },

@@ -15,6 +15,7 @@ from wattlane.core.files import write_json, write_parquet
 from wattlane.report import canvas, units
 from wattlane.report.figures import FIGURES, find
 from wattlane.report.figures.frontier import best, points, thinned
+from wattlane.report.figures.knobs import setting
 from wattlane.report.figures.power import series
 from wattlane.report.run import Run, load
 
@@ -46,6 +47,23 @@ def test_numbers_in_a_figure_keep_their_digits(run: Run) -> None:
     assert drawn is not None
     texts = re.findall(r">([\d.]+)</text>", drawn)
     assert {"2.06", "0.371", "1.13"} <= set(texts)  # baseline: whole, prefill, decode
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "expected"),
+    [
+        ("clock_hz", None, "maximum"),
+        ("clock_hz", 8.4e8, "840 MHz"),
+        ("clock_hz", "840 MHz", "840 MHz"),
+        ("power_cap_w", 350, "350 W"),
+        ("release_window_s", 0.05, "50 ms"),
+        ("replicas", "2", "2"),
+        ("max_num_seqs", 1024, "1,024"),
+        ("max_num_seqs", None, "absent"),
+    ],
+)
+def test_knobs_may_be_numbers_words_or_unset(knob: str, value: object, expected: str) -> None:
+    assert setting(knob, value).replace("\u00a0", " ") == expected
 
 
 def test_two_figures_of_a_page_share_no_id(run: Run) -> None:
@@ -95,6 +113,21 @@ def test_rows_without_a_value_are_left_out(tmp_path: Path) -> None:
     assert [len(column) for column in found] == [1, 1, 1]
 
 
+def test_overloaded_configurations_leave_room_for_the_rest(run: Run, tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", "summary", summary())
+    rows = pl.DataFrame(
+        {
+            "energy_j_per_request": [900.0, 800.0, 700.0],
+            "ttft_p99_s": [0.4, 4.0, 400.0],
+            "feasible": [True, False, False],
+        }
+    )
+    write_parquet(tmp_path / "frontier.parquet", "frontier", rows)
+    assert "3 configurations tried, 1 keep the SLO" in find("frontier").describe(load(tmp_path))
+    assert "1 slower ones are outside the axis" in find("frontier").describe(load(tmp_path))
+    assert "outside the axis" not in find("frontier").describe(run)
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(1, 1e4)), min_size=1, max_size=60))
 def test_frontier_holds_exactly_what_nothing_beats(pairs: list[tuple[float, float]]) -> None:
     x, y = (np.array(column) for column in zip(*pairs, strict=True))
@@ -131,7 +164,7 @@ def test_three_digits_are_within_half_a_percent_of_the_value(value: float) -> No
         (units.duration(1190), "19.8 min"),
         (units.duration(86400), "24.0 h"),
         (units.attained(0.99996), "99.99 %"),
-        (units.attained(1.0), "100.00 %"),
+        (units.attained(1.0), "100 %"),
         (units.percent(-0.0001), "0.0 %"),
         (units.change(2.0, 3.0), "+50.0 %"),
         (units.change(0.0, 3.0), "absent"),

@@ -108,7 +108,16 @@ def test_every_reference_inside_a_figure_leads_to_its_own_page(saving_page: str)
 def test_answer_comes_first_and_names_saving_interval_attainment_and_baseline(saving_page: str) -> None:
     text = Reader(saving_page).text
     lead = text[text.index("31.3 % less energy, 99.45 %") : text.index("Energies are modelled")]
-    for part in ("31.3 %", "24.1 % to 37.2 %", "99.45 %", "vLLM 0.11.0 defaults", "modelled", "240 draws", "19.7 %"):
+    for part in (
+        "31.3 %",
+        "24.1 % to 37.2 %",
+        "99.45 %",
+        "vLLM 0.11.0 defaults",
+        "modelled",
+        "240 draws",
+        "19.7 %",
+        "replicas 3 → 2",
+    ):
         assert part in lead
     assert text.index("less energy than the baseline") < text.index("per request")
 
@@ -200,6 +209,7 @@ def test_what_comes_from_files_cannot_inject_markup(tmp_path: Path) -> None:
     assert Reader(text).problems == []
 
 
+@pytest.mark.slow
 def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", saving=False, name="azure-code", measured=False)]
     text = page(runs, tmp_path / "page.html").read_text(encoding="utf-8")
@@ -213,6 +223,7 @@ def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     assert "No saving shown" in compared
 
 
+@pytest.mark.slow
 def test_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     assert render([load(run)]) == render([load(run)])
@@ -283,6 +294,7 @@ def test_figure_is_written_as_a_picture(tmp_path: Path) -> None:
         figure(bare(tmp_path / "bare"), "power", tmp_path / "f.png")
 
 
+@pytest.mark.slow
 def test_verb_prints_the_path_of_the_page(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     result = CliRunner().invoke(app, ["report", str(run)])

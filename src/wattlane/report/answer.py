@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wattlane.report import units
+from wattlane.report.figures.knobs import label
 from wattlane.report.run import Run
 from wattlane.report.summary import Case
 
@@ -87,7 +88,7 @@ def _what(run: Run) -> str:
 def _interval(run: Run) -> str:
     level = run.summary.uncertainty.get("level")
     draws = run.summary.uncertainty.get("draws")
-    what = f"{100 * level:.0f} % interval" if isinstance(level, float) else "interval"
+    what = f"{units.target(level)} interval" if isinstance(level, float) else "interval"
     over = f" over {draws:,} draws" if isinstance(draws, int) else ""
     return f"{what} {units.between(run.summary.saving_interval)}{over}"
 
@@ -135,7 +136,13 @@ def _notes(run: Run) -> tuple[str, ...]:
     )
     kind = origin(run)
     first = "Energies are modelled, not measured" if kind == "modelled" else f"Origin of the energies: {kind}"
-    return clocks, tuned, f"{first}. Boundary: {boundary(run)}."
+    return _changes(run), clocks, tuned, f"{first}. Boundary: {boundary(run)}."
+
+
+def _changes(run: Run) -> str:
+    """Return what the plan sets otherwise than the baseline, knob by knob."""
+    steps = [label(step).replace("\n", " ") for step in run.summary.knobs]
+    return f"What changes: {'; '.join(steps) if steps else units.ABSENT}."
 
 
 def _label(case: Case | None) -> str:

@@ -172,6 +172,7 @@ class Summary(Part):
     verdict: str | None = None
     knobs: list[Knob] = []
     attainment_interval: dict[str, Interval | None] = {}
+    slo_kept_share: Numbers = {}
     uncertainty: dict[str, Any] = {}
     ledger: dict[str, Account | None] = {}
     ledger_residual_j: float | None = None

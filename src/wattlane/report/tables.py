@@ -67,7 +67,6 @@ def comparison(run: Run) -> Table:
 
     shares = [case.slo_attainment for case in cases]
     share_texts = [units.attained(share) for share in shares]
-    intervals = run.summary.attainment_interval
     prefill = [_per(case.prefill_j, _input_tokens(run, key, case)) for key, _, case in columns]
     rows = (
         ("Energy",),
@@ -86,7 +85,7 @@ def comparison(run: Run) -> Table:
         *(time(f"{name}, {q}", f"{field}_{q}_s") for name, field in _LATENCIES for q in ("p50", "p99")),
         ("Service",),
         ("SLO attainment", *share_texts[:2], units.points(shares[0], shares[1]), *share_texts[2:]),
-        *_attainment_intervals(intervals, len(columns)),
+        *_attainment_over_draws(run, [key for key, _, _ in columns]),
         _counts("requests", [case.requests for case in cases]),
         _counts("failed", [case.failed for case in cases]),
         _counts("replicas", [case.replicas for case in cases]),
@@ -106,13 +105,18 @@ def comparison(run: Run) -> Table:
 _LATENCIES = (("TTFT", "ttft"), ("token gap", "tbt"), ("end to end", "e2e"))
 
 
-def _attainment_intervals(intervals: dict[str, Any], columns: int) -> Iterator[tuple[str, ...]]:
+def _attainment_over_draws(run: Run, keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the interval of the attainment and the share of draws that keep the SLO, where the run has them."""
+    intervals, kept = run.summary.attainment_interval, run.summary.slo_kept_share
     if intervals:
-        texts = []
-        for key in ("baseline", "plan"):
-            found = intervals.get(key)
-            texts.append(units.ABSENT if found is None else f"{units.attained(found[0])} to {units.attained(found[1])}")
-        yield ("  interval", *texts, *[""] * (columns - 1))
+        found = [intervals.get(key) for key in keys]
+        texts = [
+            units.ABSENT if one is None else f"{units.attained(one[0])} to {units.attained(one[1])}" for one in found
+        ]
+        yield ("  interval", *texts[:2], "", *texts[2:])
+    if kept:
+        texts = [units.attained(kept.get(key)) for key in keys]
+        yield ("  draws that keep the SLO", *texts[:2], "", *texts[2:])
 
 
 def _counts(name: str, values: Sequence[int | None]) -> tuple[str, ...]:
@@ -189,11 +193,12 @@ def factors(run: Run) -> Table:
             (
                 name.replace("_", " "),
                 f"{value} {facts.get('unit') or ''}".strip(),
-                units.words(facts.get("source")),
-                units.words(facts.get("date")),
+                f"{units.words(facts.get('source'))} ({date})"
+                if (date := facts.get("date"))
+                else units.words(facts.get("source")),
             )
         )
-    return Table("Factors", ("", "value", "source", "date"), tuple(rows))
+    return Table("Factors", ("", "value", "source (date)"), tuple(rows))
 
 
 _ACCOUNT = ("prefill", "decode", "idle", "overhead")

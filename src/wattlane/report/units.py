@@ -39,9 +39,9 @@ def scale(values: Sequence[float | None], scales: Scales) -> tuple[float, str]:
 
 
 def row(values: Sequence[float | None], scales: Scales) -> list[str]:
-    """Return the values of one row in one unit, or each in its own when they lie 1000 times apart."""
+    """Return the values of one row in one unit, or each in its own when they lie 100 times apart."""
     sizes = [abs(value) for value in values if value]
-    if sizes and max(sizes) >= 1000 * min(sizes):
+    if sizes and max(sizes) >= 100 * min(sizes):
         return [one(value, scales) for value in values]
     size, unit = scale(values, scales)
     return [ABSENT if value is None else f"{digits(value / size)}{GLUE}{unit}" for value in values]
@@ -94,7 +94,7 @@ def attained(share: float | None) -> str:
     """Return an attainment, never rounded up to 100 % when a request missed."""
     if share is None:
         return ABSENT
-    return percent(math.floor(share * 1e4) / 1e4 if share < 1 else share, 2)
+    return f"100{GLUE}%" if share == 1 else percent(math.floor(share * 1e4) / 1e4, 2)
 
 
 def between(interval: tuple[float, float] | None) -> str:

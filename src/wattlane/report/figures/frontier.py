@@ -77,6 +77,7 @@ def plot(run: Run) -> Drawing | None:
         axes.plot(x[rows], y[rows] / size, color=canvas.DECODE, lw=1.2, drawstyle="steps-post")
     _marks(run, axes, size)
     axes.set_xscale("log")
+    axes.set_xlim(right=_slowest_drawn(run, found))
     ticker = require("matplotlib.ticker")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -86,6 +87,16 @@ def plot(run: Run) -> Drawing | None:
     axes.set_ylabel(f"energy per request, {unit}")
     drawing.legend(loc="outside upper left", ncols=2, handletextpad=0.2)
     return drawing
+
+
+def _slowest_drawn(run: Run, found: Points) -> float:
+    """Return where the axis ends, s: overloaded configurations queue for minutes and would leave the rest no room."""
+    ttft_s, _, feasible = found
+    cases = (run.summary.baseline, run.summary.plan)
+    known_s = [run.summary.scenario.slo.ttft_s, *(None if case is None else case.ttft_p99_s for case in cases)]
+    last_s = float(ttft_s.max())
+    wanted_s = max([value for value in known_s if value] + ttft_s[feasible].tolist(), default=last_s)
+    return float(max(wanted_s * 1.2, min(last_s * 1.2, wanted_s * 10)))
 
 
 def _marks(run: Run, axes: Axes, size: float) -> None:
@@ -122,7 +133,9 @@ def describe(run: Run) -> str:
         if case is not None:
             energy = units.one(case.energy_j_per_request, units.ENERGY)
             texts.append(f"{name} {energy} per request at {units.one(case.ttft_p99_s, units.TIME)}")
-    return f"{tried:,} configurations tried, {keep:,} keep the SLO; {'; '.join(texts)} (p99 TTFT)."
+    beyond = 0 if found is None else int((found[0] > _slowest_drawn(run, found)).sum())
+    tail = f" {beyond:,} slower ones are outside the axis." if beyond else ""
+    return f"{tried:,} configurations tried, {keep:,} keep the SLO; {'; '.join(texts)} (p99 TTFT).{tail}"
 
 
 FRONTIER = Figure("frontier", "Energy against latency", "frontier.parquet with at least one row", plot, describe)

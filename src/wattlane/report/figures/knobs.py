@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
 
 def setting(knob: str, value: Any) -> str:
-    """Return the value of a knob for people: clocks in MHz, an unset clock as the maximum."""
-    if knob == "clock_hz":
-        return "maximum" if value is None else units.exact(float(value), units.CLOCK)
-    if knob == "power_cap_w":
-        return "none" if value is None else units.exact(float(value), units.POWER)
-    if knob.endswith("_s") and isinstance(value, int | float):
-        return units.exact(float(value), units.TIME)
-    return units.words(value)
+    """Return the value of a knob for people: clocks in MHz, an unset clock as the maximum; words stay as they are."""
+    if value is None:
+        return UNSET.get(knob, units.ABSENT)
+    scales = SCALES.get(knob)
+    return units.words(value) if scales is None or isinstance(value, str) else units.exact(float(value), scales)
 
 
+SCALES = {"clock_hz": units.CLOCK, "power_cap_w": units.POWER, "release_window_s": units.TIME}
+UNSET = {"clock_hz": "maximum", "power_cap_w": "none"}
 NAMES = {
     "max_num_seqs": "batch cap",
     "max_num_batched_tokens": "token budget",
@@ -38,8 +37,12 @@ NAMES = {
 
 def label(step: Knob) -> str:
     """Return the knob and its change in two lines."""
-    name = NAMES.get(step.knob, step.knob.replace("_", " "))
-    return f"{name}\n{setting(step.knob, step.before)} → {setting(step.knob, step.to)}"
+    return f"{named(step)}\n{setting(step.knob, step.before)} → {setting(step.knob, step.to)}"
+
+
+def named(step: Knob) -> str:
+    """Return the knob by its name for people."""
+    return NAMES.get(step.knob, step.knob.replace("_", " "))
 
 
 def steps(run: Run) -> list[tuple[Knob, float, float]]:
