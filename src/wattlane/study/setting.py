@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wattlane.core.errors import InputError
 from wattlane.core.facts.config import resolve_model
@@ -21,6 +22,8 @@ from wattlane.plan.space import Space, clock_grid
 from wattlane.study.config import Study
 from wattlane.workload import load, shape
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:
@@ -36,6 +39,33 @@ class Setting:
     space: Space
     notes: tuple[str, ...]
 
+    @property
+    def from_shape(self) -> bool:
+        """Whether the requests were drawn from a shape rather than read from a trace."""
+        return "workload" not in self.inputs
+
+
+class Problems:
+    """Input errors of independent look-ups, reported together."""
+
+    def __init__(self) -> None:
+        self.found: list[InputError] = []
+
+    def of(self, look_up: Callable[[], T]) -> T | None:
+        """Return what `look_up` returns; its input error is kept instead of raised."""
+        try:
+            return look_up()
+        except InputError as error:
+            self.found.append(error)
+            return None
+
+    def report(self, what: str) -> None:
+        """Raise what was found, one error as it was, several as a list."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise InputError.gathered(what, [str(error) for error in self.found])
+
 
 def prepare(study: Study, study_path: Path, trace: Path | None = None) -> Setting:
     """Return the setting of a study; `trace` replaces the workload of the file.
@@ -43,18 +73,23 @@ def prepare(study: Study, study_path: Path, trace: Path | None = None) -> Settin
     Raises:
         InputError: the workload, the model, the GPU or the baseline's command is wrong, or the model does not fit.
     """
-    workload, source, inputs, notes = _workload(study, study_path, trace)
-    serving = study.serving
-    board, model = gpu(serving.gpu), resolve_model(serving.model)
-    present = parse(study.baseline.command) if study.baseline.command else None
-    tensor_parallel = int(present.fields.get("tensor_parallel", serving.tensor_parallel)) if present else None
+    serving, command, problems = study.serving, study.baseline.command, Problems()
+    read = problems.of(lambda: _workload(study, study_path, trace))
+    board, model = problems.of(lambda: gpu(serving.gpu)), problems.of(lambda: resolve_model(serving.model))
+    present = problems.of(lambda: parse(command)) if command else None
+    defaults = problems.of(lambda: engine_defaults(study.baseline.engine, board)) if board else None
+    problems.report(str(study_path))
+    assert read
+    assert board
+    assert model
+    assert defaults
+    workload, source, inputs, notes = read
     case = Case(
         board,
         model,
         (present.precision if present and present.precision else serving.precision),
-        tensor_parallel or serving.tensor_parallel,
+        int(present.fields.get("tensor_parallel", serving.tensor_parallel)) if present else serving.tensor_parallel,
     )
-    defaults = engine_defaults(study.baseline.engine, board)
     template = _template(study, case, defaults, present)
     case.kv_capacity_tokens(template.gpu_memory_utilization)  # refuses at once what does not fit
     slo = Slo(study.slo.ttft_s, study.slo.tbt_s, study.slo.attainment)
@@ -85,15 +120,20 @@ def _workload(study: Study, study_path: Path, trace: Path | None) -> tuple[Workl
     return loaded.workload, f"{path.name} ({loaded.format})", inputs | {"workload": loaded.sha256}, notes
 
 
+def _served_name(asked: str, known: str) -> str:
+    """Return what `vllm serve` takes: the full name of a model of the catalogue, else the path as given."""
+    return known if asked.strip().lower() in {known.lower(), known.lower().partition("/")[2]} else asked
+
+
 def _template(study: Study, case: Case, defaults: EngineDefaults, present: ServeCommand | None) -> Deployment:
     fields: dict[str, Any] = dict(present.fields) if present else {}
-    if present and present.model.lower() not in {case.model.name.lower(), study.serving.model.lower()}:
+    if present and _served_name(present.model, case.model.name) not in {case.model.name, study.serving.model}:
         raise InputError(
             f"baseline.command serves {present.model!r}; serving.model is {study.serving.model!r}; make them the same"
         )
     budget = int(fields.get("max_num_batched_tokens", defaults.max_num_batched_tokens))
     return Deployment(
-        model=study.serving.model if not present else present.model,
+        model=present.model if present else _served_name(study.serving.model, case.model.name),
         gpu=case.gpu.name,
         precision=case.precision,
         tensor_parallel=case.tensor_parallel,

@@ -76,8 +76,8 @@ def summarise(
         "ledger_residual_j": plan.ledger.residual_j,
         "per_month": {
             "factors": factors,
-            "with_privileged": month(_saved_j(base, plan), horizon_s, factors),
-            "without_privileged": month(_saved_j(base, free), horizon_s, factors),
+            "with_privileged": month(*_saved_j(base, plan), factors),
+            "without_privileged": month(*_saved_j(base, free), factors),
         },
         "commands": commands(
             base.score.deployment,
@@ -87,7 +87,7 @@ def summarise(
             setting.present,
         ),
         "assumptions": assumptions(setting),
-        "warnings": warnings(setting, draws, plan),
+        "warnings": warnings(setting, draws, base, plan),
         "law": _law(setting),
         "provenance": provenance.as_dict(),
     }
@@ -102,9 +102,10 @@ def _quantile(values: Any, q: float) -> float:
     return float(np.quantile(values, q))
 
 
-def _saved_j(before: Side, after: Side) -> float:
+def _saved_j(before: Side, after: Side) -> tuple[float, float]:
+    """Return the joules saved and the seconds in which they are: first arrival to the later last token."""
     end_s = max(before.score.last_end_s, after.score.last_end_s)
-    return before.score.energy_j(end_s) - after.score.energy_j(end_s)
+    return before.score.energy_j(end_s) - after.score.energy_j(end_s), end_s - before.score.start_s
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -152,7 +153,9 @@ def assumptions(setting: Setting) -> list[str]:
     """Return what the numbers rest on, in sentences."""
     case = setting.scenario.case
     board = case.gpu
+    drawn = [f"The requests are {note}." for note in setting.notes] if setting.from_shape else []
     return [
+        *drawn,
         "Boundary: GPU boards. Hosts, fans and power supplies are outside; the monthly figures apply the stated PUE.",
         "Every energy here is modelled by a law fitted to published serving measurements, not metered on your cards.",
         "Energy of waiting replicas is included; a replica that is not needed is taken as switched off.",
@@ -169,13 +172,19 @@ def assumptions(setting: Setting) -> list[str]:
     ]
 
 
-def warnings(setting: Setting, draws: Draws, plan: Side) -> list[str]:
+def warnings(setting: Setting, draws: Draws, baseline: Side, plan: Side) -> list[str]:
     """Return what a reader should not overlook."""
-    found = list(setting.notes)
+    # what a shape is drawn from is an assumption; what was left out of a trace is a warning
+    found = [] if setting.from_shape else list(setting.notes)
     profile, case = setting.scenario.profile, setting.scenario.case
     outside = profile.outside(case, plan.run.mean_batch)
     if outside:
         found.append(f"outside the law's calibrated range: {'; '.join(outside)}")
+    if baseline.score.attainment < setting.scenario.slo.attainment:
+        found.append(
+            f"the baseline reaches {baseline.score.attainment:.2%} attainment and misses its SLO, which "
+            "the plan keeps: the two do not do the same work"
+        )
     kept = draws.kept_share(1 + PLAN, setting.scenario.slo.attainment)
     if kept < CAUTION:
         found.append(
