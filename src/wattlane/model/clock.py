@@ -9,10 +9,11 @@ With r = clock / maximum clock and v(r) = voltage / voltage at the maximum clock
     joules per FLOP ∝ v²
     joules per byte ∝ 1 − on_chip + on_chip·v²           the DRAM's part does not follow the SM's voltage
 
-No measurement with a clock column stands behind these numbers. They are set so that two published observations hold
-near the middle of the ranges: about 1.6 GHz gives the throughput of 2.0 GHz at under 80 % of the energy for most batch
-sizes on H100 (arXiv 2403.20306), and locking the SM clock saves up to 32 % of decode energy at little loss on H200
-(arXiv 2605.11999). Every result that uses a clock below the maximum carries these ranges in its interval.
+No measurement with a clock column stands behind these numbers. Two published observations lie at the favourable edge
+of the ranges: about 1.6 GHz gives the throughput of 2.0 GHz at under 80 % of the energy for most batch sizes on H100
+(arXiv 2403.20306; here 80 to 95 % at memory-bound decode), and locking the SM clock saves up to 32 % of decode energy
+at little loss on H200 (arXiv 2605.11999; here 16 to 33 % at the best clock). The prior claims less than was published.
+Every result that uses a clock below the maximum carries these ranges in its interval.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ Dense and mixture-of-experts models are two families with parameters of their ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from wattlane.model.clock import ClockPrior, draw_clock_prior
 from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
 
 KIND = "profile"
+FAMILY_KEYS = ("covariance_log", "group_sd_time", "group_sd_power", "range", "residuals")
 SAME_WIDTH = {"fp16": "bf16"}
 
 
@@ -142,28 +143,63 @@ def write_profile(profile: Profile, path: Path) -> None:
             "covariance_log": [[short(v) for v in row] for row in f.covariance_log],
             "group_sd_time": short(f.group_sd_time),
             "group_sd_power": short(f.group_sd_power),
-            "range": {k: list(v) for k, v in f.range.items()},
+            "range": {k: [float(v) for v in limits] for k, limits in f.range.items()},
             "precisions": list(f.precisions),
             "residuals": dict(f.residuals),
         }
         for kind, f in profile.families.items()
     }
-    head = {"law": "phase", "name": profile.name, "gpu": profile.gpu, "engine": profile.engine}
+    head: dict[str, Any] = {"law": "phase", "name": profile.name, "gpu": profile.gpu, "engine": profile.engine}
+    if profile.cold_start:
+        head["cold_start"] = True
     write_json(path, KIND, {**head, "families": families, "provenance": dict(profile.provenance)})
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _family_problems(part: Any) -> Iterator[str]:
+    if not isinstance(part, dict):
+        yield f"is {part!r}; expected an object"
+        return
+    parameters = part.get("parameters")
+    found = parameters if isinstance(parameters, dict) else {}
+    for name in PARAMETERS:
+        value = found[name].get("value") if isinstance(found.get(name), dict) else found.get(name)
+        if name not in found:
+            yield f"missing parameter {name!r}"
+        elif not (isinstance(found[name], dict) and "origin" in found[name] and _is_number(value) and value > 0):
+            yield f"{name} is {value!r}; expected a value above 0 with its origin"
+    yield from (f"missing key {key!r}" for key in FAMILY_KEYS if key not in part)
+    covariance = part.get("covariance_log", [])
+    size = len(PARAMETERS)
+    rows = covariance if isinstance(covariance, list) else []
+    if "covariance_log" in part and [len(r) if isinstance(r, list) else 0 for r in rows] != [size] * size:
+        yield f"covariance_log is not {size} rows of {size} numbers"
+    for key in ("group_sd_time", "group_sd_power"):
+        if key in part and not (_is_number(part[key]) and part[key] >= 0):
+            yield f"{key} is {part[key]!r}; expected a number of at least 0"
+    limits = part.get("range", {})
+    for name, pair in limits.items() if isinstance(limits, dict) else [("range", limits)]:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(v) for v in pair)):
+            yield f"range of {name} is {pair!r}; expected [lowest, highest]"
+
+
 def read_profile(path: Path) -> Profile:
-    """Read a profile file; every problem of its content is reported together."""
+    """Read a profile file; every problem of its content is reported together.
+
+    Raises:
+        FileFormatError: truncated, another kind or a newer schema.
+        InputError: keys or parameters missing or of the wrong form.
+    """
     body = read_json(path, KIND)
     problems = [f"missing key {key!r}" for key in ("name", "gpu", "engine", "families") if key not in body]
-    for kind, part in body.get("families", {}).items():
-        missing = [n for n in PARAMETERS if n not in part.get("parameters", {})]
-        problems += [f"{kind}: missing parameter {n!r}" for n in missing]
-        problems += [
-            f"{kind}: {n} is {v['value']}; expected a number above 0"
-            for n, v in part.get("parameters", {}).items()
-            if not v["value"] > 0
-        ]
+    parts = body.get("families", {})
+    if isinstance(parts, dict):
+        problems += [f"{kind}: {problem}" for kind, part in parts.items() for problem in _family_problems(part)]
+    else:
+        problems.append(f"families is {parts!r}; expected an object by kind of model")
     if problems:
         raise InputError.gathered(str(path), problems)
     families = {
@@ -179,7 +215,8 @@ def read_profile(path: Path) -> Profile:
         )
         for kind, part in body["families"].items()
     }
-    return Profile(body["name"], body["gpu"], body["engine"], families, body.get("provenance", {}))
+    cold = bool(body.get("cold_start", False))
+    return Profile(body["name"], body["gpu"], body["engine"], families, body.get("provenance", {}), cold)
 
 
 @cache
