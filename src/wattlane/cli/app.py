@@ -17,8 +17,9 @@ from wattlane.core.errors import WattlaneError
 from wattlane.core.version import VERSION
 
 INTERRUPTED = 130
+INTERRUPTED_WORDS = "interrupted; run the same command again to resume\n"
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
-VERBS: tuple[str, ...] = ("doctor", "fit", "measure", "predict", "report", "show", "study", "workload")
+VERBS: tuple[str, ...] = ("doctor", "fit", "measure", "predict", "report", "show", "simulate", "study", "workload")
 
 app = typer.Typer(
     name="wattlane",
@@ -52,12 +53,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=arguments, standalone_mode=True)
     except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this code by itself
+            sys.stderr.write(INTERRUPTED_WORDS)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except WattlaneError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to resume\n")
+        sys.stderr.write(INTERRUPTED_WORDS)
         return INTERRUPTED
     except BrokenPipeError:
         return 0

@@ -1,1 +1,22 @@
-"""Floor 5, replay a workload under a policy, iteration by iteration, with joules."""
+"""Floor 5, replay a workload under a policy, iteration by iteration, with joules.
+
+`run` replays a workload on a deployment given by names; `compare` replays a measured run of a real engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {"Comparison": "against", "Simulation": "simulation", "compare": "against", "run": "simulation"}
+__all__ = ["Comparison", "Simulation", "compare", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'wattlane.sim' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"wattlane.sim.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

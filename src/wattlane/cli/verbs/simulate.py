@@ -1,0 +1,120 @@
+"""`wattlane simulate`: one workload on one modelled deployment, or a measured run replayed to see the errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wattlane.cli.console import emit_json, say
+from wattlane.core.errors import InputError
+from wattlane.core.types import Slo
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(help=simulate.__doc__)(simulate)
+
+
+def simulate(
+    workload: Annotated[str | None, typer.Argument(help="A workload file or the name of a shipped shape.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the result.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name, or its config.json.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU's name; H100 where nothing says otherwise.")] = None,
+    precision: Annotated[str, typer.Option(help="Precision of the weights.")] = "bf16",
+    tp: Annotated[int, typer.Option(help="GPUs a replica is split over.")] = 1,
+    replicas: Annotated[int, typer.Option(help="Replicas behind round robin.")] = 1,
+    max_num_seqs: Annotated[int | None, typer.Option(help="Sequences in a batch; the engine's default.")] = None,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option(help="Tokens in an iteration; the engine's default.")
+    ] = None,
+    clock_mhz: Annotated[float | None, typer.Option(help="Locked SM clock; the GPU's maximum.")] = None,
+    release_window_ms: Annotated[float, typer.Option(help="Hold requests to multiples of this.")] = 0.0,
+    ttft_s: Annotated[float, typer.Option("--ttft-s", help="Target for the time to first token, seconds.")] = 1.0,
+    tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of a shape's sample.", min=0)] = 0,
+    against: Annotated[Path | None, typer.Option(help="Replay the measured runs below a folder instead.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Replay a workload on a model and a GPU, iteration by iteration: latencies, energy by phase, every request.
+
+    Example: wattlane simulate azure-conv --model Llama-3.1-8B-Instruct --gpu H100 -o run
+    """
+    if against is not None:
+        _against(against, gpu, as_json)
+        return
+    if workload is None or model is None or out is None:
+        raise InputError(
+            "simulate needs a WORKLOAD, --model and -o (or --against FOLDER); see wattlane simulate --help"
+        )
+    from wattlane.sim import run
+
+    found = run(
+        workload,
+        out,
+        model=model,
+        gpu=gpu or "H100",
+        precision=precision,
+        tensor_parallel=tp,
+        replicas=replicas,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
+        release_window_s=release_window_ms / 1e3,
+        slo=Slo(ttft_s, tbt_s),
+        seed=seed,
+    ).as_dict()
+    _print(found, as_json)
+    say.print(f"Results in {out}", soft_wrap=True)
+
+
+def _against(folder: Path, gpu: str | None, as_json: bool) -> None:
+    from wattlane.sim import compare
+
+    runs = [found.as_dict() for found in compare(folder, gpu)]
+    if as_json:
+        emit_json({"runs": runs})
+        return
+    for body in runs:
+        typer.echo(f"{body['run']}; law: {body['law']}; {body['requests']} requests")
+        typer.echo(f"{'':<20}{'median APE':>11}{'mean APE':>10}{'queue':>8}{'p50':>20}{'p99':>20}")
+        for name, e in body["errors"].items():
+            half = f"{e['measured_p50_s']:.3g} -> {e['simulated_p50_s']:.3g} s"
+            tail = f"{e['measured_p99_s']:.3g} -> {e['simulated_p99_s']:.3g} s"
+            share = f"{e['ape_median']:>11.1%}{e['ape_mean']:>10.1%}{e['ape_median_queue']:>8.1%}"
+            typer.echo(f"{name:<20}{share}{half:>20}{tail:>20}")
+        typer.echo(f"running NRMSE {body['running_nrmse']:.1%} (queue {body['running_nrmse_queue']:.1%})", nl=False)
+        typer.echo(f"; tokens/s NRMSE {body['tokens_per_s_nrmse']:.1%}")
+        spans = [body[f"makespan_{which}s"] for which in ("", "simulated_", "queue_")]
+        typer.echo("makespan measured {:.1f} s, simulated {:.1f} s, queue {:.1f} s\n".format(*spans))
+    say.print("Arrow: measured -> simulated. Queue: median APE of one slot a sequence and a constant time per token.")
+
+
+def _print(body: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        emit_json(body)
+        return
+    typer.echo(f"requests        {body['requests']:,}, {body['failed']:,} refused; {body['horizon_s']:,.1f} s")
+    typer.echo(f"tokens          {body['input_tokens']:,} in, {body['output_tokens']:,} out")
+    for name, key in (("ttft", "ttft"), ("token gap", "tbt"), ("end to end", "e2e")):
+        typer.echo(f"{name:<16}p50 {_ms(body[key + '_p50_s'])}, p99 {_ms(body[key + '_p99_s'])}")
+    typer.echo(f"SLO attainment  {body['slo_attainment']:.2%}")
+    typer.echo(f"energy          {body['energy_j']:,.0f} J, modelled, GPU boards")
+    if body["energy_j_per_request"] is not None:
+        parts = (("prefill", "prefill_j"), ("decode", "decode_j"), ("idle", "idle_j"))
+        shown = ", ".join(f"{word} {body[key + '_per_request']:.4g}" for word, key in parts)
+        typer.echo(f"J per request   {body['energy_j_per_request']:.4g}: {shown}")
+        prefill, decode = body["prefill_j_per_computed_token"], body["decode_j_per_decoded_token"]
+        decoded = "absent" if decode is None else f"{decode:.4g}"
+        typer.echo(f"J per token     prefill {prefill:.4g} a computed prompt token, decode {decoded} a decoded token")
+        typer.echo(
+            f"                {body['energy_j_per_output_token']:.4g} an output token, prefill and idle included"
+        )
+    typer.echo(f"ledger residual {body['ledger_residual_j']:.2g} J")
+    for note in body["notes"]:
+        say.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def _ms(value_s: float | None) -> str:
+    return "absent" if value_s is None else f"{value_s * 1e3:,.1f} ms"
