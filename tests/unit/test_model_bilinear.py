@@ -40,6 +40,7 @@ def runs(seed: int = 0, noise: float = 0.02, rows: int = 60) -> Observations:
     return Observations(tin, tout, energy, runtime)
 
 
+@pytest.mark.slow  # importing statsmodels takes seconds
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("name", ["energy_j", "runtime_s"])
 def test_fit_agrees_with_statsmodels(name: str, intercept: bool) -> None:
@@ -169,6 +170,17 @@ def test_law_file_of_bare_coefficients_is_read_with_unbounded_intervals(tmp_path
     assert law.outside(100, 100) == ["the law file states no range"]
     write_bilinear(law, path)
     assert read_bilinear(path).request_cost(7, 9) == law.request_cost(7, 9)
+
+
+def test_quality_without_covariance_is_written_but_gives_no_interval(tmp_path: Path) -> None:
+    fitted = fit_bilinear(runs(), "m")
+    bare = Side(fitted.energy_j.coefficients, quality=fitted.energy_j.quality)
+    partly = Side(fitted.runtime_s.coefficients, None, np.eye(3), 1.0, 20)
+    write_bilinear(BilinearFit("m", bare, partly, fitted.range), tmp_path / "law.json")
+    again = read_bilinear(tmp_path / "law.json")
+    assert again.energy_j.half_width(5, 5, 0.95) == math.inf
+    assert again.runtime_s.quality is None
+    assert again.runtime_s.half_width(5, 5, 0.95) > 1.0
 
 
 def test_prediction_outside_the_fitted_tokens_is_marked() -> None:

@@ -112,6 +112,57 @@ def test_reader_of_version_2_derives_power_below_the_limit(data_dir: Path, name:
     assert all(30 * p.num_gpus < p.power_w < p.num_gpus * p.gpu.tdp_w * 1.02 for p in found.rows)
 
 
+V3 = (
+    "gpu_model,model_id,data_parallel,task,weight_precision,num_gpus,avg_batch_size,avg_output_len,"
+    "output_throughput_tokens_per_sec,avg_power_watts\n"
+)
+V2 = "GPU,Model,family,PP,TP,task,Token tput (tok/s),Avg BS (reqs),Avg Output Tokens,Energy/req (J)\n"
+
+
+def test_reader_of_version_3_says_why_a_row_is_left_out(tmp_path: Path) -> None:
+    end = ",bfloat16,1,64,500,4000,600\n"
+    rows = [
+        f"H100,meta-llama/Llama-3.1-8B-Instruct,1,lm-arena-chat{end}",
+        f"B200,meta-llama/Llama-3.1-8B-Instruct,1,lm-arena-chat{end}",
+        f"H100,nobody/knows,1,lm-arena-chat{end}",
+        f"H100,meta-llama/Llama-3.1-8B-Instruct,2,lm-arena-chat{end}",
+        f"H100,meta-llama/Llama-3.1-8B-Instruct,1,sourcegraph-fim{end}",
+        f"B200,Qwen/Qwen3-8B,1,gpqa{end}",
+    ]
+    path = tmp_path / "v3.csv"
+    path.write_text(V3 + "".join(rows))
+    found = read_v3(path, "H100")
+    (row,) = found.rows
+    assert row.itl_s == pytest.approx(64 / 4000)
+    assert row.power_w == 600
+    assert list(found.left_out.values()) == [1, 1, 1]
+    assert any("another software path" in reason for reason in read_v3(path, "B200").left_out)
+
+
+def test_reader_of_version_2_derives_watts_and_says_why_a_row_is_left_out(tmp_path: Path) -> None:
+    start, end = "NVIDIA H100 80GB HBM3,meta-llama/Llama-3.1-8B-Instruct", "2000,32,400,80\n"
+    rows = [
+        f"{start},llm,1,1,chat,{end}",
+        f"{start},mllm,1,1,chat,{end}",
+        f"{start},llm,2,1,chat,{end}",
+        f"{start},llm,1,1,code,{end}",
+        f"NVIDIA H100 80GB HBM3,nobody/knows,llm,1,1,chat,{end}",
+        f"NVIDIA A100-SXM4-40GB,nobody/knows,llm,1,1,chat,{end}",
+    ]
+    path = tmp_path / "v2.csv"
+    path.write_text(V2 + "".join(rows))
+    found = read_v2(path, "H100")
+    (row,) = found.rows
+    assert row.power_w == pytest.approx(80 / 400 * 2000)
+    assert row.itl_s == pytest.approx(32 / 2000)
+    assert set(found.left_out) == {
+        "image input",
+        "pipeline parallel",
+        "not chat: prompt lengths unknown",
+        "model not in the catalogue",
+    }
+
+
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
     path = Path(__file__).resolve().parents[2] / "tools" / "fit_profiles.py"

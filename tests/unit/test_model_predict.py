@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from wattlane.core.facts.models import model
 from wattlane.core.types import Estimate, Origin
 from wattlane.model.laws.phase import Case
 from wattlane.model.predict import UNITS, Prediction, predict
-from wattlane.model.profile import profile_for
+from wattlane.model.profile import Profile, profile_for
 
 H100, LLAMA = gpu("H100"), model("Llama-3.1-8B-Instruct")
 CASE = Case(H100, LLAMA)
@@ -85,6 +86,13 @@ def test_batch_of_one_is_marked_and_slower_per_token_than_streaming() -> None:
 
 def test_given_profile_is_used() -> None:
     assert predict(CASE, **ASK, profile=profile_for(gpu("B200"))).profile == "B200 vLLM"
+
+
+def test_profile_that_states_no_range_refuses_nothing() -> None:
+    known = profile_for(H100)
+    free = {kind: replace(family, range={}, precisions=()) for kind, family in known.families.items()}
+    profile = Profile("own", "H100", "engine", free, {})
+    assert not predict(CASE, batch=2900, input_tokens=16, output_tokens=16, profile=profile).extrapolated
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,9 @@ def test_malformed_profiles_are_refused_with_all_problems(tmp_path: Path) -> Non
         (lambda b: b["families"]["dense"].update(covariance_log=[[1.0]]), "dense: covariance_log"),
         (lambda b: b["families"]["dense"]["parameters"]["host_s"].update(value="x"), "dense: host_s is 'x'"),
         (lambda b: b["families"]["dense"]["parameters"].update(host_s=3), "dense: host_s is 3"),
+        (lambda b: b["families"]["dense"].update(group_sd_time=-1), "dense: group_sd_time is -1"),
+        (lambda b: b["families"]["dense"]["range"].update(batch=[1]), "dense: range of batch is [1]"),
+        (lambda b: b["families"].update(dense=7), "dense: is 7"),
         (lambda b: b.update(families=[]), "families is []"),
     ],
 )
@@ -188,3 +191,12 @@ def test_written_cold_start_is_still_one_when_read(tmp_path: Path) -> None:
     again = read_profile(tmp_path / "p.json")
     assert again.cold_start
     assert again.outside(Case(gpu("L40S"), LLAMA), 64) == cold.outside(Case(gpu("L40S"), LLAMA), 64)
+
+
+def test_draw_does_not_depend_on_the_signs_of_eigenvectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = profile_for(H100)
+    before = draw(profile, CASE, np.random.default_rng(0)).law(CASE)
+    values, vectors = np.linalg.eigh(profile.families["dense"].covariance_log)
+    signs = np.where(np.arange(len(values)) % 2, 1.0, -1.0)
+    monkeypatch.setattr(np.linalg, "eigh", lambda _: (values, vectors * signs))
+    assert draw(profile, CASE, np.random.default_rng(0)).law(CASE) == pytest.approx(before, rel=1e-12)

@@ -12,8 +12,9 @@ The energy is shared as C(X) = C0 + C1(X): C0 = C(0), what an iteration costs be
 at the kink of the roofline and at the power clip, so that C0 + Σ price_j·X_j = C(X). (Aumann & Shapley 1974, Values of
 Non-Atomic Games; Billera & Heath 1982 for the cost-sharing form.)
 
-With mixture-of-experts weights the bytes touched grow smoothly with the tokens, experts·(1 − (1 − k/E)^tokens); the
-integral is then a 16-point Gauss-Legendre sum, and the prices are scaled to close exactly.
+With mixture-of-experts weights the bytes touched grow with the tokens, experts·(1 − (1 − k/E)^tokens): the kink is then
+found by bisection, and so is the clip, on each side of the point where the watts above the limit turn. Between bends
+every term integrates in closed form, so the prices close to rounding.
 
 A law is a flat vector of the `N` numbers named below, per replica (all its GPUs together).
 """
@@ -31,7 +32,8 @@ WEIGHT_BYTES_PER_S, KV_BYTES_PER_S, FLOP_PER_S, ATTENTION_FLOP_PER_S = 12, 13, 1
 STATIC_W, BYTE_J, FLOP_J, LIMIT_W, IDLE_W = 16, 17, 18, 19, 20
 N = 21
 
-_NODES, _WEIGHTS = (np.ascontiguousarray(a) for a in np.polynomial.legendre.leggauss(16))
+ALL_TOUCHED_LOG = -50.0  # stands for log(0) where a token passes through every expert
+HALVINGS = 52
 
 
 @kernel
@@ -71,8 +73,10 @@ def _clipped_share(g0: float, g1: float) -> float:
 
 
 @kernel
-def _dense_measures(law: np.ndarray, p: float, pc: float, d: float, k: float) -> tuple[float, float, float, float]:
-    """Return the lengths of s in [0, 1] that are (memory, memory clipped, compute, compute clipped) along sX."""
+def _dense_measures(
+    law: np.ndarray, p: float, pc: float, d: float, k: float
+) -> tuple[float, float, float, float, float]:
+    """Return the lengths of s in [0, 1] that are (memory, memory clipped, compute, compute clipped) along sX, and 0."""
     gemm_flop = p * law[FLOP_PER_PREFILL_TOKEN] + d * law[FLOP_PER_DECODE_TOKEN]
     t_weights = law[WEIGHT_BYTES] / law[WEIGHT_BYTES_PER_S]
     t_flop = gemm_flop / law[FLOP_PER_S]
@@ -90,7 +94,86 @@ def _dense_measures(law: np.ndarray, p: float, pc: float, d: float, k: float) ->
     at1 = head * (t_rest0 + t_rest1 + max(t_weights, t_flop)) + dynamic0 + dynamic1
     clipped_memory = kink * _clipped_share(at0, at_kink)
     clipped_compute = (1.0 - kink) * _clipped_share(at_kink, at1)
-    return kink - clipped_memory, clipped_memory, 1.0 - kink - clipped_compute, clipped_compute
+    return kink - clipped_memory, clipped_memory, 1.0 - kink - clipped_compute, clipped_compute, 0.0
+
+
+@kernel
+def _above_limit(line0: float, line1: float, curve: float, decay: float, s: float) -> float:
+    """Return the joules above the power limit at s: a line, and a curve that levels off."""
+    return line0 + line1 * s + curve * (1.0 - np.exp(decay * s))
+
+
+@kernel
+def _turn(line1: float, curve: float, decay: float, a: float, b: float) -> float:
+    """Return where in [a, b] the joules above the limit stop rising or falling; b if nowhere."""
+    if curve == 0.0:
+        return b
+    level = line1 / (curve * decay)
+    if level <= 0.0:
+        return b
+    return min(max(np.log(level) / decay, a), b)
+
+
+@kernel
+def _crossing(line0: float, line1: float, curve: float, decay: float, a: float, b: float) -> float:
+    """Return where in [a, b] a function of opposite signs at both ends is zero."""
+    above = _above_limit(line0, line1, curve, decay, a) > 0.0
+    for _ in range(HALVINGS):
+        middle = 0.5 * (a + b)
+        if (_above_limit(line0, line1, curve, decay, middle) > 0.0) == above:
+            a = middle
+        else:
+            b = middle
+    return 0.5 * (a + b)
+
+
+@kernel
+def _clipped(line0: float, line1: float, curve: float, decay: float, a: float, b: float) -> tuple[float, float]:
+    """Return of [a, b] the length that is above the limit, and the share of all experts first touched in it."""
+    turn = _turn(line1, curve, decay, a, b)
+    length = touched = 0.0
+    for part in range(2):
+        u, v = (a, turn) if part == 0 else (turn, b)
+        at_u = _above_limit(line0, line1, curve, decay, u) > 0.0
+        at_v = _above_limit(line0, line1, curve, decay, v) > 0.0
+        if at_u != at_v:
+            root = _crossing(line0, line1, curve, decay, u, v)
+            u, v = (u, root) if at_u else (root, v)
+        if at_u or at_v:
+            length += v - u
+            touched += np.exp(decay * u) - np.exp(decay * v)
+    return length, touched
+
+
+@kernel
+def _expert_measures(
+    law: np.ndarray, p: float, pc: float, d: float, k: float
+) -> tuple[float, float, float, float, float]:
+    """Return what `_dense_measures` does, and the joules a token pays for the experts it makes the iteration touch."""
+    tokens = p + d
+    some = law[EXPERTS] > law[EXPERTS_PER_TOKEN]
+    decay = tokens * (np.log(1.0 - law[EXPERTS_PER_TOKEN] / law[EXPERTS]) if some else ALL_TOUCHED_LOG)
+    gemm_flop = p * law[FLOP_PER_PREFILL_TOKEN] + d * law[FLOP_PER_DECODE_TOKEN]
+    t_weights, t_experts = law[WEIGHT_BYTES] / law[WEIGHT_BYTES_PER_S], law[EXPERT_BYTES] / law[WEIGHT_BYTES_PER_S]
+    t_flop = gemm_flop / law[FLOP_PER_S]
+    kink = 1.0
+    if _above_limit(t_weights, -t_flop, t_experts, decay, 1.0) < 0.0:
+        kink = _crossing(t_weights, -t_flop, t_experts, decay, 0.0, 1.0)
+    t_rest = law[HOST_PER_SEQ_S] * d + law[COMM_PER_TOKEN_S] * tokens
+    t_rest += k * law[KV_BYTES_PER_TOKEN] / law[KV_BYTES_PER_S]
+    t_rest += pc * law[FLOP_PER_CONTEXT] / law[ATTENTION_FLOP_PER_S]
+    dynamic = law[BYTE_J] * k * law[KV_BYTES_PER_TOKEN]
+    dynamic += law[FLOP_J] * (gemm_flop + (pc + k) * law[FLOP_PER_CONTEXT])
+    head, expert_j = law[STATIC_W] - law[LIMIT_W], law[BYTE_J] * law[EXPERT_BYTES]
+    start = head * (law[HOST_S] + law[COMM_S]) + law[BYTE_J] * law[WEIGHT_BYTES]
+    clip_m, touched_m = _clipped(
+        start + head * t_weights, head * t_rest + dynamic, head * t_experts + expert_j, decay, 0.0, kink
+    )
+    clip_c, touched_c = _clipped(start, head * (t_rest + t_flop) + dynamic, expert_j, decay, kink, 1.0)
+    free_m = 1.0 - np.exp(decay * kink) - touched_m
+    free_c = np.exp(decay * kink) - np.exp(decay) - touched_c
+    token_j = t_experts * (law[STATIC_W] * free_m + law[LIMIT_W] * touched_m) + expert_j * (free_m + free_c)
+    return kink - clip_m, clip_m, 1.0 - kink - clip_c, clip_c, token_j / tokens if tokens > 0.0 else 0.0
 
 
 # Constants of an iteration that only decodes and is bound by memory, below the power limit: the common case.
@@ -162,53 +245,18 @@ def priced(
 ) -> tuple[float, float, float, float, float, float, float]:
     """Return what `shares` returns, for any iteration; `c0` is the cost of an empty one."""
     t, e = cost(law, p, pc, d, k)
-    if law[EXPERTS] != 0.0:
-        price_p, price_pc, price_d, price_k = _expert_prices(law, p, pc, d, k, e - c0)
-        return t, e, c0, price_p, price_pc, price_d, price_k
-    memory, memory_clipped, compute, compute_clipped = _dense_measures(law, p, pc, d, k)
+    if law[EXPERTS] == 0.0:
+        memory, memory_clipped, compute, compute_clipped, token_j = _dense_measures(law, p, pc, d, k)
+    else:
+        memory, memory_clipped, compute, compute_clipped, token_j = _expert_measures(law, p, pc, d, k)
     free = memory + compute
     time_w = law[STATIC_W] * free + law[LIMIT_W] * (memory_clipped + compute_clipped)
     gemm_w = (law[STATIC_W] * compute + law[LIMIT_W] * compute_clipped) / law[FLOP_PER_S]
     flop_j = law[FLOP_J] * free
-    price_p = time_w * law[COMM_PER_TOKEN_S] + (gemm_w + flop_j) * law[FLOP_PER_PREFILL_TOKEN]
-    price_d = time_w * (law[COMM_PER_TOKEN_S] + law[HOST_PER_SEQ_S])
+    price_p = token_j + time_w * law[COMM_PER_TOKEN_S] + (gemm_w + flop_j) * law[FLOP_PER_PREFILL_TOKEN]
+    price_d = token_j + time_w * (law[COMM_PER_TOKEN_S] + law[HOST_PER_SEQ_S])
     price_d += (gemm_w + flop_j) * law[FLOP_PER_DECODE_TOKEN]
     price_pc = (time_w / law[ATTENTION_FLOP_PER_S] + flop_j) * law[FLOP_PER_CONTEXT]
     price_k = (time_w / law[KV_BYTES_PER_S] + law[BYTE_J] * free) * law[KV_BYTES_PER_TOKEN]
     price_k += flop_j * law[FLOP_PER_CONTEXT]
     return t, e, c0, price_p, price_pc, price_d, price_k
-
-
-@kernel
-def _expert_prices(
-    law: np.ndarray, p: float, pc: float, d: float, k: float, c1: float
-) -> tuple[float, float, float, float]:
-    """Aumann-Shapley prices by quadrature where the weights touched grow with the tokens; scaled to sum to `c1`."""
-    tokens = p + d
-    gemm_flop = p * law[FLOP_PER_PREFILL_TOKEN] + d * law[FLOP_PER_DECODE_TOKEN]
-    log_miss = np.log(1.0 - law[EXPERTS_PER_TOKEN] / law[EXPERTS]) if law[EXPERTS] > law[EXPERTS_PER_TOKEN] else -50.0
-    price_p = price_pc = price_d = price_k = 0.0
-    for i in range(_NODES.size):
-        s = 0.5 * (_NODES[i] + 1.0)
-        weight = 0.5 * _WEIGHTS[i]
-        t, e = cost(law, s * p, s * pc, s * d, s * k)
-        clipped = e >= law[LIMIT_W] * t
-        watts = law[LIMIT_W] if clipped else law[STATIC_W]
-        byte_j = 0.0 if clipped else law[BYTE_J]
-        flop_j = 0.0 if clipped else law[FLOP_J]
-        bytes_per_token = law[EXPERT_BYTES] * (-log_miss) * np.exp(log_miss * s * tokens)
-        streaming = touched_bytes(law, s * tokens) / law[WEIGHT_BYTES_PER_S] >= s * gemm_flop / law[FLOP_PER_S]
-        token_j = watts * law[COMM_PER_TOKEN_S] + byte_j * bytes_per_token
-        per_flop = flop_j
-        if streaming:
-            token_j += watts * bytes_per_token / law[WEIGHT_BYTES_PER_S]
-        else:
-            per_flop += watts / law[FLOP_PER_S]
-        price_p += weight * (token_j + per_flop * law[FLOP_PER_PREFILL_TOKEN])
-        price_d += weight * (token_j + watts * law[HOST_PER_SEQ_S] + per_flop * law[FLOP_PER_DECODE_TOKEN])
-        price_pc += weight * (watts / law[ATTENTION_FLOP_PER_S] + flop_j) * law[FLOP_PER_CONTEXT]
-        price_k += weight * (watts / law[KV_BYTES_PER_S] + byte_j) * law[KV_BYTES_PER_TOKEN]
-        price_k += weight * flop_j * law[FLOP_PER_CONTEXT]
-    total = p * price_p + pc * price_pc + d * price_d + k * price_k
-    scale = c1 / total if total > 0.0 else 0.0
-    return price_p * scale, price_pc * scale, price_d * scale, price_k * scale

@@ -116,7 +116,8 @@ def draw(profile: Profile, case: Case, rng: np.random.Generator) -> Draw:
     centre = np.log([family.parameters[name] for name in PARAMETERS])
     # the shipped covariance is rounded: tiny negative eigenvalues are no information
     values, vectors = np.linalg.eigh(family.covariance_log)
-    step = vectors @ (np.sqrt(np.clip(values, 0.0, None)) * rng.standard_normal(len(values)))
+    # the symmetric root is unique, whatever signs a machine's eigenvectors have
+    step = vectors @ (np.sqrt(np.clip(values, 0.0, None)) * (vectors.T @ rng.standard_normal(len(values))))
     # no kernel beats the peak it is a share of
     ceiling = np.where([name.startswith("eta_") for name in PARAMETERS], 0.0, np.inf)
     gpu_ = case.gpu

@@ -203,7 +203,9 @@ def write_bilinear(fit: BilinearFit, path: Path) -> None:
         if side.covariance is not None:
             extra[name] = {"covariance": side.covariance.tolist(), "residual_sd": side.residual_sd, "rows": side.rows}
         if side.quality is not None:
-            extra[name]["quality"] = {k: v if math.isfinite(v) else None for k, v in asdict(side.quality).items()}
+            extra.setdefault(name, {})["quality"] = {
+                k: v if math.isfinite(v) else None for k, v in asdict(side.quality).items()
+            }
     body["range"] = {name: list(limits) for name, limits in fit.range.items()}
     write_json(path, KIND, {**body, "fit": extra, "provenance": dict(fit.provenance)})
 
@@ -245,7 +247,7 @@ def _is_number(value: object) -> bool:
 def _read_side(found: Mapping[str, float], names: tuple[str, ...], fit: Mapping[str, Any] | None) -> Side:
     a0, a1, a2 = (float(found[name]) for name in names)
     intercept = float(found[INTERCEPT]) if INTERCEPT in found else None
-    if fit is None:
+    if fit is None or "covariance" not in fit:
         return Side((a0, a1, a2), intercept)
     quality: dict[str, Any] | None = None
     if "quality" in fit:
