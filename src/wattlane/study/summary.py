@@ -56,22 +56,7 @@ def summarise(
         "saving_against_tuned_interval": tuned_interval,
         "verdict_against_tuned": verdict((tuned_interval[0], tuned_interval[1])),
         "knobs": [_step(s) for s in steps],
-        "attainment_interval": {
-            "baseline": list(draws.attainment_interval(0)),
-            "plan": list(draws.attainment_interval(1 + PLAN)),
-            "without_clocks": list(draws.attainment_interval(1 + WITHOUT_CLOCKS)),
-        },
-        "slo_kept_share": {
-            name: draws.kept_share(column, setting.study.slo.attainment)
-            for name, column in (("baseline", 0), ("plan", 1 + PLAN), ("without_clocks", 1 + WITHOUT_CLOCKS))
-        },
-        "uncertainty": {
-            "draws": len(draws.savings),
-            "level": LEVEL,
-            "method": f"paired draws of the law (parameters, unseen architecture, idle, clock prior) x {BLOCK_S:.0f}-s "
-            "block resampling of the arrivals; baseline and plan replayed under the same draw",
-            "parts": draws.parts(PLAN),
-        },
+        **_certainty(draws, setting.study.slo.attainment),
         "ledger": {name: ledger_in_numbers(s.ledger) for name, s in sides.items()},
         "ledger_residual_j": plan.ledger.residual_j,
         "per_month": {
@@ -90,6 +75,22 @@ def summarise(
         "warnings": warnings(setting, draws, base, plan),
         "law": _law(setting),
         "provenance": provenance.as_dict(),
+    }
+
+
+def _certainty(draws: Draws, target: float) -> dict[str, Any]:
+    """Return how sure attainment and saving are, and what the spread of the saving goes with."""
+    columns = (("baseline", 0), ("plan", 1 + PLAN), ("without_clocks", 1 + WITHOUT_CLOCKS))
+    return {
+        "attainment_interval": {name: list(draws.attainment_interval(column)) for name, column in columns},
+        "slo_kept_share": {name: draws.kept_share(column, target) for name, column in columns},
+        "uncertainty": {
+            "draws": len(draws.savings),
+            "level": LEVEL,
+            "method": f"paired draws of the law (parameters, unseen architecture, idle, clock prior) x {BLOCK_S:.0f}-s "
+            "block resampling of the arrivals; baseline and plan replayed under the same draw",
+            "parts": draws.parts(PLAN),
+        },
     }
 
 
