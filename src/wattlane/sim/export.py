@@ -17,7 +17,7 @@ def served_table(run: Replay, idle_j: float | None = None) -> pl.DataFrame:
     first_token, end = np.full(n, np.nan), np.full(n, np.nan)
     energy = np.full((n, 2), np.nan)
     which = np.zeros(n, np.int64)
-    gaps: list[np.ndarray | None] = [None] * n
+    gaps = [np.empty(0, np.float32)] * n
     for number, r in enumerate(run.replicas):
         which[r.rows] = number
         ok = r.served
@@ -37,7 +37,7 @@ def served_table(run: Replay, idle_j: float | None = None) -> pl.DataFrame:
     def absent(values: np.ndarray) -> pl.Series:
         return pl.Series(values).fill_nan(None)
 
-    return pl.DataFrame(
+    table = pl.DataFrame(
         {
             "request_id": np.arange(n),
             "class": pl.Series(["all"] * n),
@@ -56,6 +56,8 @@ def served_table(run: Replay, idle_j: float | None = None) -> pl.DataFrame:
             "gaps_s": pl.Series(gaps, dtype=pl.List(pl.Float32)),
         }
     )
+    # polars takes no None among arrays
+    return table.with_columns(pl.when(pl.Series(completed)).then(pl.col("gaps_s")))
 
 
 def power_series(run: Replay, end_s: float, bin_s: float = 10.0) -> pl.DataFrame:
