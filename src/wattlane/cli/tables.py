@@ -74,6 +74,12 @@ def headline(body: dict[str, Any]) -> str:
     plan = body["plan"]
     attained = f"{plan['slo_attainment']:.1%} of requests within their SLOs"
     lo, hi = body["saving_interval"]
+    if hi < 0.0:
+        return (
+            f"No saving shown: the best plan found uses {-body['saving_fraction']:.0%} more GPU energy than "
+            f"{body['baseline']['label']} ({-hi:.0%} to {-lo:.0%}, modelled), which attains "
+            f"{body['baseline']['slo_attainment']:.1%}; {attained}."
+        )
     if body["verdict"] != "saving":
         return f"No saving shown, a tie: the best plan's interval holds zero ({lo:.0%} to {hi:.0%}); {attained}."
     return (

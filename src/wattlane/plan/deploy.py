@@ -6,6 +6,7 @@ whatever stands in front of the replicas, and the plan says so.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,11 +17,13 @@ from wattlane.core.types import Deployment
 from wattlane.plan.command import ServeCommand
 
 Commands = dict[str, list[str]]
+# What asks vLLM for a precision that the published weights may not have; others need a quantised checkpoint.
+PRECISION_FLAGS = {"fp16": "--dtype float16", "fp32": "--dtype float32", "fp8": "--quantization fp8"}
 
 
 def serve_line(d: Deployment, others: tuple[str, ...] = (), explicit: bool = True) -> str:
     """Return the `vllm serve` line of one replica; with `explicit` false, only the flags in `others`."""
-    words = [f"vllm serve {d.model}"]
+    words = [f"vllm serve {shlex.quote(d.model)}"]
     if d.tensor_parallel > 1:
         words.append(f"--tensor-parallel-size {d.tensor_parallel}")
     if explicit:
@@ -99,13 +102,18 @@ def commands(
     defaults: EngineDefaults,
     present: ServeCommand | None,
 ) -> Commands:
-    """Return the command lines by purpose; `present` is the user's own line, whose other flags are kept."""
-    others = present.others if present else ()
-    is_default = (baseline.max_num_seqs, baseline.max_num_batched_tokens) == (
+    """Return the command lines by purpose; `present` is the user's own line, which is what a rollback goes back to.
+
+    Its flags that no knob turns are kept in every other line.
+    """
+    wanted = PRECISION_FLAGS.get(baseline.precision)
+    others = present.others if present else ((wanted,) if wanted else ())
+    is_default = (baseline.max_num_seqs, baseline.max_num_batched_tokens, baseline.gpu_memory_utilization) == (
         defaults.max_num_seqs,
         defaults.max_num_batched_tokens,
+        defaults.gpu_memory_utilization,
     )
-    before = serve_line(baseline, others, explicit=not is_default)
+    before = present.line if present else serve_line(baseline, others, explicit=not is_default)
     clock = _clock_lines(plan)
     back = [before, _replicas(baseline)]
     if clock:

@@ -1,7 +1,8 @@
 """What each knob contributes: the way from the baseline to the plan, one knob at a time, every step replayed.
 
-The order is fixed (batch limits, replicas, release window, clock), so that what needs no privileges comes first. A
-step need not keep the SLO by itself: batch limits make room for fewer replicas, which only then are taken.
+The order is fixed (batch limits, replicas, release window, clock), so that what needs no privileges comes first; of the
+two batch limits the one comes first that leaves a token for every sequence. A step need not keep the SLO by itself:
+batch limits make room for fewer replicas, which only then are taken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wattlane.plan.scenario import Scenario, Score, saving
+
+Turn = tuple[str, Mapping[str, Any], str, str]  # knob, change, before, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,14 @@ def _clock(hz: float | None) -> str:
 def path(scenario: Scenario, baseline: Score, plan: Score) -> list[Step]:
     """Return the steps from baseline to plan; `saving_fraction` is cumulative, against the baseline."""
     b, p = baseline.deployment, plan.deployment
-    turns: list[tuple[str, Mapping[str, Any], str, str]] = [
-        (
-            "max_num_batched_tokens",
-            {"max_num_batched_tokens": p.max_num_batched_tokens, "max_num_seqs": min(b.max_num_seqs, p.max_num_seqs)},
-            str(b.max_num_batched_tokens),
-            str(p.max_num_batched_tokens),
-        ),
-        ("max_num_seqs", {"max_num_seqs": p.max_num_seqs}, str(b.max_num_seqs), str(p.max_num_seqs)),
+    limits: list[Turn] = [
+        (name, {name: getattr(p, name)}, str(getattr(b, name)), str(getattr(p, name)))
+        for name in ("max_num_batched_tokens", "max_num_seqs")
+    ]
+    if p.max_num_batched_tokens < b.max_num_seqs:
+        limits.reverse()
+    turns: list[Turn] = [
+        *limits,
         ("replicas", {"replicas": p.replicas}, str(b.replicas), str(p.replicas)),
         (
             "release_window_s",

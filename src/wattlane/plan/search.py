@@ -1,31 +1,38 @@
 """Find the deployment of least energy that keeps the SLO: repeated line searches over the knobs, every point replayed.
 
-From the best two starts (one per token budget, each with the fewest replicas that keep the SLO at the maximum clock)
-every knob is scanned over all its values, and replicas together with the clock, until nothing improves. A point
+From the best two starts (one per token budget, each with the fewest replicas that keep the SLO at the maximum clock,
+then at its best clock) every knob is scanned over all its values, and replicas together with the clock, until nothing improves. A point
 counts only if it keeps the attainment at the best estimate and also under a law as slow as the 95th percentile of its
 uncertainty (parameters, unseen architecture, clock prior). Points are replayed once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from wattlane.core.errors import InfeasibleError
 from wattlane.core.types import Deployment
+from wattlane.plan.pool import workers
 from wattlane.plan.scenario import Scenario, Score, saving
 from wattlane.plan.space import Space
+from wattlane.sim import fleet
 
 Progress = Callable[[Score, int], None]
-WORKERS = 2
 STARTS = 2
 WORTH_IT = 0.01  # a knob that brings less than this share of the energy is left where the baseline has it
-REPLICAS_BEYOND = 2  # a plan may use this many replicas more than the fewest: slower clocks need them
+# a plan may use this many replicas more than the fewest, at least: slower clocks and caution need them
+REPLICAS_BEYOND, SHARE_BEYOND = 2, 0.5
 
 
 def _silent(_score: Score, _points: int) -> None:
     return
+
+
+def most_replicas(fewest: int) -> int:
+    """Return how many replicas are tried where `fewest` keep the SLO."""
+    return fewest + max(REPLICAS_BEYOND, math.ceil(SHARE_BEYOND * fewest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Search:
         """Replay what is new, on all cores, and return the scores in order."""
         wanted = list(dict.fromkeys(deployments))
         new = [d for d in wanted if d not in self.seen]
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with workers() as pool:
             for deployment, score in zip(new, pool.map(self.scenario.score, new), strict=True):
                 self.seen[deployment] = score
                 self.progress(score, len(self.seen))
@@ -81,9 +88,14 @@ class Search:
                 return score
         return None
 
+    def at_best_clock(self, start: Score) -> Score:
+        """Return a start at the clock of least energy that keeps the SLO: a small budget allows a lower one."""
+        line = self.scores(replace(start.deployment, clock_hz=hz) for hz in self.space.clock_hz)
+        return self.best_of([start, *line]) or start
+
     def neighbours(self, at: Deployment, fewest: int) -> list[list[Deployment]]:
         """Return the lines to scan from a point: one knob each, and replicas with the clock."""
-        most = min(self.space.max_replicas, fewest + REPLICAS_BEYOND)
+        most = min(self.space.max_replicas, most_replicas(fewest))
         pairs = [replace(at, replicas=n, clock_hz=hz) for n in range(1, most + 1) for hz in self.space.clock_hz]
         budgets = [b for b in self.space.max_num_batched_tokens if b >= at.max_num_seqs]
         seqs = [s for s in self.space.max_num_seqs if s <= at.max_num_batched_tokens]
@@ -143,10 +155,10 @@ class Search:
                 clock_hz=None,
                 release_window_s=0.0,
             )
-            most = min(self.space.max_replicas, max(self.baseline.deployment.replicas, 1) + REPLICAS_BEYOND)
+            most = min(self.space.max_replicas, most_replicas(self.baseline.deployment.replicas))
             found = self.fewest_replicas(template, most)
             if found is not None:
-                starts.append(found)
+                starts.append(self.at_best_clock(found))
         if not starts:
             raise InfeasibleError(nearest_miss(self.scenario, self.seen.values()))
         starts.sort(key=lambda s: -saving(self.baseline, s))
@@ -157,15 +169,25 @@ class Search:
 
 
 def nearest_miss(scenario: Scenario, scores: Iterable[Score]) -> str:
-    """Say in words how near the best point came and which target it missed."""
-    best = max(scores, key=lambda s: s.attainment)
-    slo = scenario.slo
-    which = "TTFT" if best.ttft_p99_s > slo.ttft_s else "the token gap"
+    """Say in words how near the best point came, which target it missed, and what to relax."""
+    tried = list(scores)
+    best, slo = max(tried, key=lambda s: s.attainment), scenario.slo
+    what = f"no configuration keeps {slo.attainment:.2%} attainment; the nearest, {words(best.deployment)}, reaches"
+    run = scenario.replay(best.deployment)
+    if best.attainment >= slo.attainment:
+        run = scenario.replay(best.deployment, scenario.cautious_draw(best.deployment))
+        what = f"{what} {best.attainment:.2%} at the best estimate, but under a law at its slow end only"
+    ttft = fleet.attainment(run, replace(slo, tbt_s=math.inf))
+    gap = fleet.attainment(run, replace(slo, ttft_s=math.inf))
+    which = f"slo.ttft_s ({slo.ttft_s:g} s)" if ttft < gap else f"slo.tbt_s ({slo.tbt_s:g} s)"
+    advice = [f"relax {which} or slo.attainment", "use a faster GPU or more of them a replica"]
+    most = max(s.deployment.replicas for s in tried)
+    if best.deployment.replicas == most:
+        advice.append(f"allow more than {most} replicas (search.max_replicas)")
+    refused = f"; {best.refused} requests need more KV cache than a replica has" if best.refused else ""
     return (
-        f"no configuration keeps {slo.attainment:.1%} attainment; the nearest, {words(best.deployment)}, reaches "
-        f"{best.attainment:.2%} and misses {which} (TTFT p99 {best.ttft_p99_s:.3f} s against {slo.ttft_s} s, "
-        f"gap p99 {best.tbt_p99_s * 1e3:.0f} ms against {slo.tbt_s * 1e3:.0f} ms); relax that target, "
-        f"allow more than {best.deployment.replicas} replicas, or use a faster GPU"
+        f"{what} {fleet.attainment(run, slo):.2%}: {ttft:.2%} meet the TTFT target and {gap:.2%} the token gap's "
+        f"(TTFT p99 {best.ttft_p99_s:.3f} s, gap p99 {best.tbt_p99_s * 1e3:.0f} ms){refused}; {', or '.join(advice)}"
     )
 
 

@@ -29,6 +29,11 @@ class Space:
             for name in ("max_num_seqs", "max_num_batched_tokens", "release_window_s", "clock_hz")
             if not getattr(self, name)
         ]
+        if not problems and min(self.max_num_seqs) > max(self.max_num_batched_tokens):
+            problems.append(
+                f"max_num_seqs starts at {min(self.max_num_seqs)}, above every max_num_batched_tokens (up to "
+                f"{max(self.max_num_batched_tokens)}); every sequence needs a token"
+            )
         if self.max_replicas < 1:
             problems.append(f"max_replicas is {self.max_replicas}; expected at least 1")
         if problems:

@@ -8,7 +8,6 @@ under the same draw, so what both share cancels. The interval holds the middle 9
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 from wattlane.core.types import Deployment
 from wattlane.core.workload import Workload
 from wattlane.model.profile import draw
+from wattlane.plan.pool import workers
 from wattlane.plan.scenario import Scenario, saving
 
 BLOCK_S = 60.0
 LEVEL = 0.95
-WORKERS = 2
 SOURCES = ("time", "power", "idle_w", "clock voltage", "clocked share", "arrivals")
 
 
@@ -66,7 +65,8 @@ class Draws:
 def resample_blocks(workload: Workload, rng: np.random.Generator, block_s: float = BLOCK_S) -> Workload:
     """Return a workload of the same span built from blocks of `block_s` drawn with replacement.
 
-    The last, shorter block is only ever drawn whole into its own place's length; arrivals stay ascending.
+    The last block may be shorter: drawn elsewhere it leaves its place partly empty, and another block drawn into the
+    last place is cut at the span. Arrivals stay ascending and start from 0.
     """
     start = workload.arrival_s - workload.arrival_s[0]
     blocks = max(1, int(np.ceil(workload.span_s / block_s)))
@@ -126,7 +126,7 @@ def paired_draws(
     """
     rows = dict(known or {})
     missing = [n for n in range(draws) if n not in rows]
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with workers() as pool:
         made = pool.map(lambda n: one_draw(scenario, deployments, seed, n), missing)
         for number, row in zip(missing, made, strict=True):
             rows[number] = row

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wattlane.core.errors import InputError
+
 FOLDER = ".progress"
 
 
@@ -21,13 +23,20 @@ def key_of(parts: Any) -> str:
 
 
 class Checkpoint:
-    """Lines of finished work under RUN/.progress; `resumed` says whether earlier work was found."""
+    """Lines of finished work under RUN/.progress; `resumed` says whether earlier work was found.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
 
     def __init__(self, run: Path, key: str) -> None:
         self.folder = run / FOLDER
         marker = self.folder / "key"
-        self.resumed = marker.is_file() and marker.read_text(encoding="utf-8") == key
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.resumed = marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") == key
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{run}: cannot be written to ({error.strerror}); give another folder with -o") from error
         if not self.resumed:
             for old in self.folder.glob("*.jsonl"):
                 old.unlink()
@@ -38,7 +47,7 @@ class Checkpoint:
         path = self.folder / f"{name}.jsonl"
         if not path.is_file():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 yield json.loads(line)
             except json.JSONDecodeError:

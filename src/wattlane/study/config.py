@@ -5,18 +5,24 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from wattlane.core.errors import InputError
 from wattlane.core.files import existing
 
+V = TypeVar("V", int, float)
+
 
 class Section(BaseModel):
-    """A table of the file: frozen, unknown keys refused."""
+    """A table of the file: frozen, unknown keys refused, values of the type they say and finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Listed = Annotated[tuple[V, ...], Field(strict=False)]  # TOML knows arrays, not tuples; their values stay strict
 
 
 class WorkloadSection(Section):
@@ -60,18 +66,26 @@ class BaselineSection(Section):
 class SearchSection(Section):
     """The knobs' values; `clock_steps` of 1 leaves the clock alone."""
 
-    max_num_seqs: tuple[int, ...] = (16, 32, 64, 128, 256, 1024)
-    max_num_batched_tokens: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
-    release_window_s: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
+    max_num_seqs: Listed[int] = (16, 32, 64, 128, 256, 1024)
+    max_num_batched_tokens: Listed[int] = (512, 1024, 2048, 4096, 8192)
+    release_window_s: Listed[float] = (0.0, 0.05, 0.1, 0.2, 0.4)
     clock_steps: int = Field(default=9, ge=1, le=60)
     max_replicas: int = Field(default=64, ge=1)
 
     @model_validator(mode="after")
     def _values(self) -> SearchSection:
-        for name, least in (("max_num_seqs", 1), ("max_num_batched_tokens", 1), ("release_window_s", 0.0)):
-            values = getattr(self, name)
-            if not values or min(values) < least:
-                raise ValueError(f"{name} is {list(values)}; expected a list of values of at least {least}")
+        problems = [
+            f"{name} is {list(getattr(self, name))}; expected values of at least {least}, and one or more of them"
+            for name, least in (("max_num_seqs", 1), ("max_num_batched_tokens", 1), ("release_window_s", 0))
+            if not getattr(self, name) or min(getattr(self, name)) < least
+        ]
+        if not problems and min(self.max_num_seqs) > max(self.max_num_batched_tokens):
+            problems.append(
+                f"max_num_seqs is {list(self.max_num_seqs)}; expected at least one value no larger than the largest "
+                f"max_num_batched_tokens, {max(self.max_num_batched_tokens)}"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -82,7 +96,7 @@ class UncertaintySection(Section):
 
 
 class FactorsSection(Section):
-    """Factor names of the catalogue, or your own numbers."""
+    """Your own numbers; a factor left out is the catalogue's."""
 
     electricity_usd_per_kwh: float | None = Field(default=None, ge=0)
     carbon_gco2e_per_kwh: float | None = Field(default=None, ge=0)
@@ -119,19 +133,48 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
         raise InputError.gathered(str(path), [_in_words(e) for e in error.errors()]) from error
 
 
+# Wording of the checker, and the house's.
+SAID = (
+    ("Input should be a valid tuple", "expected a list"),
+    ("Input should be a valid", "expected a valid"),
+    ("Input should be a finite", "expected a finite"),
+    ("Input should be", "expected a value"),
+)
+
+
 def _in_words(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(problem["loc"][-1]), _keys(problem["loc"][:-1]), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_keys(problem['loc'][:-1]))}"
-        return f"unknown key {where!r}; {hint}"
-    if problem["type"] == "missing":
-        return f"missing key {where!r}"
-    return f"{where} is {problem['input']!r}; {problem['msg']}"
+    """Return a problem as key, value, expectation."""
+    where, kind, said = ".".join(str(part) for part in problem["loc"]), problem["type"], problem["msg"]
+    if kind == "extra_forbidden":
+        known = list(_fields(problem["loc"][:-1]))
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        return f"unknown key {where!r}; " + (
+            f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+        )
+    if kind == "missing":
+        return f"missing key {where!r}; expected {_wanted(problem['loc'])}"
+    if kind == "model_type":
+        return f"{where} is {problem['input']!r}; expected a table, [{where}]"
+    if kind == "value_error":
+        return f"{where}: {said.removeprefix('Value error, ')}"
+    for before, after in SAID:
+        said = said.replace(before, after)
+    return f"{where} is {_shown(problem['input'])}; {said}"
 
 
-def _keys(location: tuple[int | str, ...]) -> list[str]:
+def _shown(value: Any) -> str:
+    return repr(value) if len(repr(value)) <= 80 else f"a {type(value).__name__} of {len(repr(value))} characters"
+
+
+def _fields(location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
     model: Any = Study
     for part in location:
         model = model.model_fields[str(part)].annotation
-    return list(model.model_fields)
+    fields: dict[str, FieldInfo] = model.model_fields
+    return fields
+
+
+def _wanted(location: tuple[int | str, ...]) -> str:
+    """Return what a required key holds, in words."""
+    kind = _fields(location[:-1])[str(location[-1])].annotation
+    return f"a table, [{location[-1]}]" if kind is not str else "a text"

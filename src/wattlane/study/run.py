@@ -19,6 +19,7 @@ from wattlane.core.files import read_json, write_json, write_parquet
 from wattlane.core.provenance import Provenance, write_beside
 from wattlane.core.served import write_served
 from wattlane.core.types import Deployment
+from wattlane.core.version import VERSION
 from wattlane.model.jit import source_hash
 from wattlane.plan.knobs import path as knob_path
 from wattlane.plan.scenario import Score
@@ -28,6 +29,7 @@ from wattlane.sim.export import power_series
 from wattlane.study.checkpoint import Checkpoint, key_of
 from wattlane.study.config import read_study
 from wattlane.study.histogram import histogram
+from wattlane.study.money import factors_used
 from wattlane.study.setting import Setting, prepare
 from wattlane.study.side import Side, side
 from wattlane.study.summary import summarise
@@ -80,7 +82,7 @@ def run(
     progress("workload", 0, 1, "")
     setting = prepare(asked, study_path, Path(trace) if trace else None)
     progress("workload", 1, 1, repr(setting.scenario.workload))
-    key = key_of([asked.model_dump(mode="json"), setting.inputs, setting.source, source_hash()])
+    key = _key(setting)
     if fresh:
         shutil.rmtree(folder / ".progress", ignore_errors=True)
     kept = Checkpoint(folder, key)
@@ -96,6 +98,15 @@ def run(
     kept.keep("finished", True)
     progress("write", 1, 1, str(folder))
     return body
+
+
+def _key(setting: Setting) -> str:
+    """Return a digest of everything the results depend on: the question, the inputs, the facts, the law, the code."""
+    case, profile = setting.scenario.case, setting.scenario.profile
+    law = [profile.name, dict(profile.family(case).parameters), dict(profile.provenance)]
+    facts = [asdict(case), asdict(setting.defaults), factors_used(setting.study.factors)]
+    asked = [setting.study.model_dump(mode="json"), setting.inputs, setting.source]
+    return key_of([asked, facts, law, source_hash(), VERSION])
 
 
 def _search(setting: Setting, kept: Checkpoint, progress: Progress) -> Found:
