@@ -53,7 +53,8 @@ def served_table(run: Replay, idle_j: float | None = None) -> pl.DataFrame:
             "prefill_j": absent(energy[:, replica.PREFILL_J]),
             "decode_j": absent(energy[:, replica.DECODE_J]),
             "idle_j": pl.Series([share if c else None for c in completed.tolist()], dtype=pl.Float64),
-            "gaps_s": pl.Series(gaps, dtype=pl.List(pl.Float32)),
+            # arrays of one length would make a column of fixed width
+            "gaps_s": pl.Series(gaps).cast(pl.List(pl.Float32)),
         }
     )
     # polars takes no None among arrays
