@@ -1,9 +1,9 @@
 """Find the deployment of least energy that keeps the SLO: repeated line searches over the knobs, every point replayed.
 
 From the best two starts (one per token budget, each with the fewest replicas that keep the SLO at the maximum clock,
-then at its best clock) every knob is scanned over all its values, and replicas together with the clock, until nothing improves. A point
-counts only if it keeps the attainment at the best estimate and also under a law as slow as the 95th percentile of its
-uncertainty (parameters, unseen architecture, clock prior). Points are replayed once.
+then at its best clock) every knob is scanned over all its values, and replicas together with the clock, until nothing
+improves. A point counts only if it keeps the attainment at the best estimate and also under a law as slow as the 95th
+percentile of its uncertainty (parameters, unseen architecture, clock prior). Points are replayed once.
 """
 
 from __future__ import annotations
