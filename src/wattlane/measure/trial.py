@@ -22,7 +22,7 @@ from wattlane.measure.pick import Picked, pick_meter
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement
-from wattlane.measure.warmup import warm_up
+from wattlane.measure.warmup import ONCE, Preparation, warm_up
 from wattlane.measure.workloads import resolve_workload
 
 IDLE_WINDOW_S = 2.0
@@ -39,6 +39,7 @@ def run(
     cpu_watts: float | None = None,
     concurrency: int | None = None,
     limit_s: float = DEFAULT_LIMIT_S,
+    preparation: Preparation = ONCE,
     on_progress: Progress = no_progress,
 ) -> Measurement:
     """Measure `workload` on `target` and write served.parquet, telemetry.parquet, measurement.json into `out`.
@@ -53,6 +54,7 @@ def run(
         cpu_watts: assumed W per busy core; without a sensor it gives a modelled energy.
         concurrency: at most this many requests in flight; None sends each at its arrival.
         limit_s: time limit of each request, seconds.
+        preparation: how often both phases are warmed, and the rest after it, before the clock starts.
         on_progress: called with (ended, failed, offered) after each request.
 
     Raises:
@@ -60,13 +62,14 @@ def run(
         MeasurementError: the engine does not start or answer.
         KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
     """
-    _check(cpu_watts, seed, concurrency, limit_s)
+    _check(cpu_watts, seed, concurrency, limit_s, preparation)
     folder = _folder(out)
     load = resolve_workload(workload, seed)
     began_s = time.monotonic()
     with open_engine(target) as engine:
         ready_s = time.monotonic()
-        warm_up(engine)
+        warm_up(engine, preparation)
+        time.sleep(preparation.settle_s)
         picked = Picked(meter, "the meter that was given") if meter is not None else pick_meter(engine.habits)
         recorder = Recorder(picked.meter, engine.pid)
         delivery = Delivery(
@@ -85,8 +88,10 @@ def run(
     return result
 
 
-def _check(cpu_watts: float | None, seed: int, concurrency: int | None, limit_s: float) -> None:
-    problems = []
+def _check(
+    cpu_watts: float | None, seed: int, concurrency: int | None, limit_s: float, preparation: Preparation
+) -> None:
+    problems = preparation.problems()
     if cpu_watts is not None and not cpu_watts > 0:
         problems.append(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
     if seed < 0:
