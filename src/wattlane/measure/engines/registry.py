@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from wattlane.core.errors import UnknownNameError
+from wattlane.measure.engines import transformers_serve, vllm, xllamacpp
 from wattlane.measure.engines.base import Engine
 from wattlane.measure.engines.external import ExternalEngine
-from wattlane.measure.engines.xllamacpp import NAME, XllamacppEngine
-from wattlane.measure.spec import parse_spec
+from wattlane.measure.engines.transformers_serve import TransformersServeEngine
+from wattlane.measure.engines.vllm import VllmEngine
+from wattlane.measure.engines.xllamacpp import XllamacppEngine
+from wattlane.measure.spec import Spec, parse_spec
+
+ENGINES: Mapping[str, Callable[[Spec], Engine]] = {
+    transformers_serve.NAME: TransformersServeEngine,
+    vllm.NAME: VllmEngine,
+    xllamacpp.NAME: XllamacppEngine,
+}
 
 
 def open_engine(target: str) -> Engine:
@@ -20,6 +31,6 @@ def open_engine(target: str) -> Engine:
         url, _, options = target.partition(",")
         return ExternalEngine(url, parse_spec(f"{url.partition(':')[0]}:{options}"))
     spec = parse_spec(target)
-    if spec.name == NAME:
-        return XllamacppEngine(spec)
-    raise UnknownNameError("engine", spec.name, [NAME, "http://HOST:PORT"])
+    if spec.name in ENGINES:
+        return ENGINES[spec.name](spec)
+    raise UnknownNameError("engine", spec.name, [*ENGINES, "http://HOST:PORT"])
