@@ -28,6 +28,7 @@ class EngineDefaults:
     source: str
     date: str
     prefix_caching: bool = True
+    title: str = ""
 
 
 def all_engines() -> tuple[str, ...]:
@@ -56,6 +57,7 @@ def engine_defaults(engine: str, gpu: Gpu) -> EngineDefaults:
         source=str(body["source"]),
         date=str(body["date"]),
         prefix_caching=bool(body["prefix_caching"]["value"]),
+        title=str(body["title"]),
     )
 
 
