@@ -12,7 +12,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.types import Deployment, Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
-from wattlane.sim import fleet, scoring
+from wattlane.sim import fleet, replica, scoring
 from wattlane.sim.export import power_series, served_table
 
 ONE = Deployment("a model", "a GPU", max_num_seqs=2, max_num_batched_tokens=10)
@@ -108,6 +108,30 @@ def test_budget_below_the_batch_and_a_horizon_too_short_are_refused() -> None:
         fleet.replay(asked, replace(ONE, max_num_seqs=64), flat_law(), 1000)
     with pytest.raises(InputError, match="horizon ends at"):
         fleet.ledger(fleet.replay(asked, ONE, flat_law(), 1000), 0.5)
+
+
+def test_prompt_of_more_iterations_than_the_record_starts_with_is_replayed_whole() -> None:
+    narrow = replace(ONE, max_num_seqs=1, max_num_batched_tokens=1)
+    run = fleet.replay(workload((0.0, 4_500, 2)), narrow, flat_law(0.001), 10_000)
+    (r,) = run.replicas
+    assert len(r.record) == 4_501
+    assert r.first.tolist() == [4_499]
+    assert r.energy_j[0] == pytest.approx([450.0, 0.1], rel=1e-9)
+
+
+def test_answers_longer_than_the_running_totals_are_kept_cost_what_their_contexts_cost() -> None:
+    law = flat_law(0.001)
+    law[it.KV_BYTES_PER_TOKEN], law[it.KV_BYTES_PER_S] = 1.0, 1e9
+    outputs = np.array([replica.SETTLE_EVERY + 3_000, replica.SETTLE_EVERY + 1_000])
+    run = fleet.replay(workload((0.0, 5, outputs[0]), (0.0, 4, outputs[1])), ONE, law, 10**6)
+    (r,) = run.replicas
+    assert fleet.ledger(run).balanced(1e-12)
+    for tokens, shared, energy_j in zip((5, 4), (outputs[1] - 1, outputs[1] - 1), r.energy_j, strict=True):
+        output = outputs[0] if tokens == 5 else outputs[1]
+        alone = output - 1 - shared
+        contexts = (output - 1) * tokens + output * (output - 1) / 2
+        exact_j = 100.0 * (0.001 * (shared / 2 + alone) + contexts / 1e9)
+        assert energy_j[1] == pytest.approx(exact_j, rel=1e-11)
 
 
 @pytest.mark.slow

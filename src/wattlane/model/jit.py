@@ -16,13 +16,13 @@ from wattlane.core.env import cache_dir
 from wattlane.core.extras import require
 
 F = TypeVar("F", bound=Callable[..., Any])
+PACKAGE = Path(__file__).resolve().parent.parent
 COMPILED_PACKAGES = ("model", "policy", "sim")
 
 
 @cache
-def source_hash() -> str:
-    """Return a short digest of every source file that can end up in a kernel."""
-    root = Path(__file__).resolve().parent.parent
+def source_hash(root: Path = PACKAGE) -> str:
+    """Return a short digest of every source file below `root`, the package, that can end up in a kernel."""
     digest = hashlib.sha256()
     for package in COMPILED_PACKAGES:
         for path in sorted((root / package).rglob("*.py")):

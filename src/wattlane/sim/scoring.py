@@ -20,6 +20,7 @@ BINS = 8 * BINS_PER_DECADE
 
 @kernel
 def _p99(record: np.ndarray, start: int, gaps: int) -> float:
+    """Return the interpolated p99 of at least two gaps."""
     values = np.empty(gaps)
     for j in range(gaps):
         values[j] = record[start + j + 1, END_S] - record[start + j, END_S]
@@ -27,8 +28,6 @@ def _p99(record: np.ndarray, start: int, gaps: int) -> float:
     position = 0.99 * (gaps - 1)
     low = int(position)
     part = position - low
-    if low + 1 >= gaps:
-        return values[low]
     return values[low] + part * (values[low + 1] - values[low])
 
 
