@@ -34,24 +34,31 @@ def test_resampling_keeps_order_span_and_requests(arrival_s: list[float], seed: 
 
 
 @given(arrivals, st.integers(0, 2**32))
-def test_blocks_stay_whole_and_keep_their_offsets(arrival_s: list[float], seed: int) -> None:
+def test_blocks_are_drawn_whole_and_keep_their_offsets(arrival_s: list[float], seed: int) -> None:
     whole = workload(arrival_s)
     made = resample_blocks(whole, np.random.default_rng(seed))
-    start_s = whole.arrival_s - whole.arrival_s[0]
-    blocks = max(1, int(np.ceil(whole.span_s / BLOCK_S)))
-    of = np.minimum(start_s // BLOCK_S, blocks - 1).astype(int)
-    size = Counter(of.tolist())
     if made is whole:
         return
-    drawn = Counter(of[made.input_tokens - 1].tolist())
-    last = made.arrival_s >= (blocks - 1) * BLOCK_S
-    for block, count in drawn.items():
-        cut = int(np.sum(last & (of[made.input_tokens - 1] == block)))
-        assert (count - cut) % size[block] == 0 or count % size[block] == 0
-    offsets = start_s[made.input_tokens - 1] - of[made.input_tokens - 1] * BLOCK_S
-    inside = made.arrival_s % BLOCK_S
-    away = np.abs(inside - offsets % BLOCK_S)
-    assert np.all(np.minimum(away, BLOCK_S - away) < 1e-6)
+    start_s = whole.arrival_s - whole.arrival_s[0]
+    blocks = max(1, int(np.ceil(whole.span_s / BLOCK_S)))
+    length_s = whole.span_s / blocks
+    assert length_s <= BLOCK_S
+    of = np.searchsorted(length_s * np.arange(1, blocks), start_s, side="right")
+    size, drawn = Counter(of.tolist()), Counter(of[made.input_tokens - 1].tolist())
+    assert all(count % size[block] == 0 for block, count in drawn.items())
+    assert sum(count // size[block] for block, count in drawn.items()) <= blocks
+    # every request lies as far behind the start of its new place as it did behind that of its block
+    moved_s = made.arrival_s - start_s[made.input_tokens - 1]
+    if length_s > 0:
+        places = moved_s / length_s
+        assert np.all(np.abs(places - np.round(places)) * length_s < 1e-6)
+
+
+def test_the_expected_number_of_requests_is_that_of_the_workload() -> None:
+    # a span just above one block must not leave most of the second one empty
+    whole = workload(np.linspace(0.0, BLOCK_S * 1.01, 200).tolist())
+    counts = [len(resample_blocks(whole, np.random.default_rng(seed))) for seed in range(200)]
+    assert abs(np.mean(counts) - 200) < 2
 
 
 @given(st.integers(0, 2**32))

@@ -1,7 +1,7 @@
 """How sure the saving is: paired draws of the law × block resampling of the arrivals.
 
 Each draw takes law parameters from their covariance, the error of an unseen architecture, the loaded idle watts and
-the clock prior, and rebuilds the trace from blocks of 60 s drawn with replacement; baseline and plan are replayed
+the clock prior, and rebuilds the trace from blocks of up to 60 s drawn with replacement; baseline and plan are replayed
 under the same draw, so what both share cancels. The interval holds the middle 95 % of the savings.
 """
 
@@ -63,28 +63,23 @@ class Draws:
 
 
 def resample_blocks(workload: Workload, rng: np.random.Generator, block_s: float = BLOCK_S) -> Workload:
-    """Return a workload of the same span built from blocks of `block_s` drawn with replacement.
+    """Return a workload of the same span built from blocks drawn with replacement.
 
-    The last block may be shorter: drawn elsewhere it leaves its place partly empty, and another block drawn into the
-    last place is cut at the span. Arrivals stay ascending and start from 0.
+    The span is cut into equal blocks of at most `block_s`, so that every block fits every place and the expected number
+    of requests is that of the workload. Arrivals stay ascending and count from the start of the span.
     """
     start = workload.arrival_s - workload.arrival_s[0]
     blocks = max(1, int(np.ceil(workload.span_s / block_s)))
-    of = np.minimum((start // block_s).astype(np.int64), blocks - 1)
+    length_s = workload.span_s / blocks
+    of = np.searchsorted(length_s * np.arange(1, blocks), start, side="right")
     edges = np.searchsorted(of, np.arange(blocks + 1))
-    rows, arrival = [], []
-    for place, block in enumerate(rng.integers(0, blocks, blocks).tolist()):
-        taken = np.arange(edges[block], edges[block + 1])
-        offset = start[taken] - block * block_s
-        if place == blocks - 1:  # the last place is shorter
-            inside = offset <= workload.span_s - place * block_s
-            taken, offset = taken[inside], offset[inside]
-        rows.append(taken)
-        arrival.append(place * block_s + offset)
-    chosen = np.concatenate(rows)
-    if len(chosen) == 0:
+    drawn = rng.integers(0, blocks, blocks).tolist()
+    rows = np.concatenate([np.arange(edges[block], edges[block + 1]) for block in drawn])
+    if len(rows) == 0:
         return workload
-    return workload.take(chosen, np.concatenate(arrival), f"{workload.name} (resampled)")
+    places = np.repeat(np.arange(blocks), [edges[block + 1] - edges[block] for block in drawn])
+    offset = np.clip(start[rows] - length_s * of[rows], 0.0, length_s)
+    return workload.take(rows, length_s * places + offset, f"{workload.name} (resampled)")
 
 
 class Row(NamedTuple):

@@ -93,11 +93,11 @@ def run(
     found = _search(setting, kept, progress)
     draws = _draws(setting, found, kept, progress)
     progress("write", 0, 1, "")
-    body = _write(setting, found, draws, folder, study_path)
+    _write(setting, found, draws, folder, study_path)
     write_beside(folder, _provenance(setting), {"study": time.monotonic() - began})
     kept.keep("finished", True)
     progress("write", 1, 1, str(folder))
-    return body
+    return read_json(finished, "summary")
 
 
 def _key(setting: Setting) -> str:
@@ -157,7 +157,7 @@ def _provenance(setting: Setting) -> Provenance:
     )
 
 
-def _write(setting: Setting, found: Found, draws: Draws, folder: Path, study_path: Path) -> dict[str, Any]:
+def _write(setting: Setting, found: Found, draws: Draws, folder: Path, study_path: Path) -> None:
     scenario = setting.scenario
     base, plan = found.baseline, found.plan
     end_s = max(base.last_end_s, plan.last_end_s)
@@ -184,7 +184,6 @@ def _write(setting: Setting, found: Found, draws: Draws, folder: Path, study_pat
     shown = describe(scenario.workload) | {"histogram": histogram(scenario.workload)}
     write_json(folder / "workload.json", "workload", shown)
     write_json(folder / "summary.json", "summary", body)
-    return body
 
 
 def _power(sides: dict[str, Side], end_s: float) -> pl.DataFrame:

@@ -112,7 +112,8 @@ def _workload(study: Study, study_path: Path, trace: Path | None) -> tuple[Workl
         return made, f"shape {study.workload.shape}, seed {study.seed}", inputs, list(made.notes)
     path = trace if trace is not None else study_path.parent / str(study.workload.file)
     loaded = load(path)
-    notes = list(loaded.workload.notes)
+    # the format stands in the source already
+    notes = [note for note in loaded.workload.notes if note != f"read as {loaded.format}"]
     if loaded.bad_rows:
         notes.append(
             f"{loaded.bad_rows} of {loaded.rows} rows were left out as bad: {'; '.join(loaded.bad_examples[:3])}"

@@ -18,6 +18,7 @@ from wattlane.study.setting import Setting
 from wattlane.study.side import Side, in_numbers, ledger_in_numbers
 from wattlane.workload import describe
 
+DAY_S = 86400.0
 SAVING, NONE_SHOWN = "saving", "no saving shown"
 # Columns of the draws: deployment 0 is the baseline, savings are of the others in this order.
 PLAN, WITHOUT_CLOCKS, TUNED = 0, 1, 2
@@ -87,8 +88,8 @@ def _certainty(draws: Draws, target: float) -> dict[str, Any]:
         "uncertainty": {
             "draws": len(draws.savings),
             "level": LEVEL,
-            "method": f"paired draws of the law (parameters, unseen architecture, idle, clock prior) x {BLOCK_S:.0f}-s "
-            "block resampling of the arrivals; baseline and plan replayed under the same draw",
+            "method": "paired draws of the law (parameters, unseen architecture, idle, clock prior) x resampling of "
+            f"the arrivals in equal blocks of at most {BLOCK_S:.0f} s; baseline and plan replayed under the same draw",
             "parts": draws.parts(PLAN),
         },
     }
@@ -192,9 +193,12 @@ def warnings(setting: Setting, draws: Draws, baseline: Side, plan: Side) -> list
             f"the plan keeps its SLO in {kept:.0%} of the draws of law and arrivals: confirm it on one replica before "
             "rolling it out"
         )
-    if setting.scenario.workload.span_s < 86400:
+    if setting.scenario.workload.span_s < DAY_S:
         found.append(
-            f"the workload spans {setting.scenario.workload.span_s / 3600:.1f} h; monthly figures assume that every "
-            "hour is like it"
+            f"the workload spans {_duration(setting.scenario.workload.span_s)}; a month is taken to be like it"
         )
     return found
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
