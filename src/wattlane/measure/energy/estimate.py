@@ -1,0 +1,149 @@
+"""The energy of one window of a record by the best source in it, with its budget.
+
+The counter goes first; integrated power stands in where there is none. Both are compared where both exist. A load that
+may hide from part-time samples gets the bound: on integrated power always, on the counter only where it is said to
+share the part-time sampling, because that is not settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattlane.measure.energy.aliasing import bound_j, find_aliasing
+from wattlane.measure.energy.budget import GAIN_SD, Budget
+from wattlane.measure.energy.crosscheck import CrossCheck, cross_check
+from wattlane.measure.energy.integrate import MAX_GAP_S, PowerEnergy, integrate
+from wattlane.measure.energy.ticks import Array, Ticks, reconstruct
+from wattlane.measure.energy.window import CounterEnergy, aligned, counter_energy
+from wattlane.measure.readings import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """What is known of a card's sensors; the defaults hold for a card that was not looked at.
+
+    `lowest_w` and `highest_w` are the least and most it can draw (idle and power limit), for the bound.
+    """
+
+    gain_sd: float = GAIN_SD
+    tick_s: float | None = None
+    lowest_w: float | None = None
+    highest_w: float | None = None
+    part_time_counter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WindowEnergy:
+    """Energy between `start_s` and `end_s` (moved to ticks where aligned) from `method`, with what was noticed."""
+
+    start_s: float
+    end_s: float
+    energy_j: Budget
+    method: str
+    check: CrossCheck | None
+    reasons: tuple[str, ...]
+
+    @property
+    def length_s(self) -> float:
+        """Seconds of the window."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One device's record as arrays: counters and powers with the times at which each was there."""
+
+    counter_times_s: Array
+    counter_j: Array
+    power_times_s: Array
+    power_w: Array
+    average_w: Array | None = None
+
+
+def to_record(readings: Sequence[Reading]) -> Record:
+    """Return the sums over devices of readings as arrays; values that could not be read are left out, never 0."""
+    counter = [(r.time_s, r.energy_j) for r in readings if r.energy_j is not None]
+    power = [(r.time_s, r.power_w) for r in readings if r.power_w is not None]
+    averages = [_average_w(r) for r in readings if r.power_w is not None]
+    known = None if any(value is None for value in averages) or not averages else np.array(averages, dtype=float)
+    return Record(*_columns(counter), *_columns(power), known)
+
+
+def window_energy(
+    record: Record,
+    start_s: float,
+    end_s: float,
+    *,
+    sensor: Sensor = Sensor(),
+    align: bool = False,
+    load_period_s: float | None = None,
+    max_gap_s: float = MAX_GAP_S,
+) -> WindowEnergy | None:
+    """Return the energy of a window; None where the record does not reach over it.
+
+    Args:
+        align: move both edges to the next tick of the counter, so that nothing is interpolated.
+        load_period_s: the period of a load known to repeat, such as the steps of a decode loop.
+        max_gap_s: a longer silence of the meter inside the window leaves its energy unknown.
+    """
+    counter = None
+    if _covers(record.counter_times_s, start_s, end_s, max_gap_s):
+        ticks: Ticks = reconstruct(record.counter_times_s, record.counter_j, sensor.tick_s)
+        counter = (aligned if align else counter_energy)(ticks, start_s, end_s)
+    low, high = (start_s, end_s) if counter is None else (counter.start_s, counter.end_s)
+    power = integrate(record.power_times_s, record.power_w, low, high, max_gap_s=max_gap_s)
+    if counter is None and power is None:
+        return None
+    check = cross_check(counter, power) if counter is not None and power is not None else None
+    reasons: tuple[str, ...] = () if check is None or check.reason is None else (check.reason,)
+    hidden = power is not None and (counter is None or sensor.part_time_counter)
+    bounds, signs = (0.0, ()) if power is None else _hidden(record, power, check, sensor, load_period_s)
+    budget = _budget(counter, power, sensor.gain_sd, bounds if hidden else 0.0)
+    return WindowEnergy(low, high, budget, "counter" if counter is not None else "power", check, (*reasons, *signs))
+
+
+def _budget(counter: CounterEnergy | None, power: PowerEnergy | None, gain_sd: float, hidden_j: float) -> Budget:
+    bounds = {"aliasing": hidden_j} if hidden_j else {}
+    if counter is not None:
+        random = {"tick": counter.tick_sd_j, "edges": counter.edges_sd_j}
+        return Budget(counter.energy_j, random, {"sensor_gain": gain_sd * abs(counter.energy_j)}, bounds)
+    assert power is not None
+    random = {"edges": power.edges_sd_j, "samples": power.samples_sd_j}
+    gain = {"sensor_gain": gain_sd * abs(power.energy_j)}
+    return Budget(power.energy_j, random, gain, {"gaps": power.gaps_j, **bounds})
+
+
+def _hidden(
+    record: Record, power: PowerEnergy, check: CrossCheck | None, sensor: Sensor, load_period_s: float | None
+) -> tuple[float, tuple[str, ...]]:
+    """Return how far the energy may lie from what part-time samples say, and why; 0 where no sign was found."""
+    found = find_aliasing(power, record.power_times_s, record.average_w, load_period_s=load_period_s, check=check)
+    if not found.is_flagged:
+        return 0.0, ()
+    lowest_w = power.lowest_w if sensor.lowest_w is None else sensor.lowest_w
+    highest_w = power.highest_w if sensor.highest_w is None else sensor.highest_w
+    low_j, high_j = bound_j(power, lowest_w, highest_w)
+    return max(power.energy_j - low_j, high_j - power.energy_j), found.reasons
+
+
+def _covers(times_s: Array, start_s: float, end_s: float, max_gap_s: float) -> bool:
+    """Return whether readings follow each other through the window without a gap above `max_gap_s`."""
+    if len(times_s) < 2:
+        return False
+    first = max(int(np.searchsorted(times_s, start_s, side="right")) - 1, 0)
+    last = min(int(np.searchsorted(times_s, end_s, side="left")) + 1, len(times_s))
+    seen = times_s[first:last]
+    reaches = seen[0] <= start_s + max_gap_s and seen[-1] >= end_s - max_gap_s
+    return len(seen) >= 2 and bool(reaches) and float(np.diff(seen).max()) <= max_gap_s
+
+
+def _average_w(reading: Reading) -> float | None:
+    values = [channel.average_power_w for channel in reading.channels if channel.average_power_w is not None]
+    return sum(values) if values and len(values) == len(reading.channels) else None
+
+
+def _columns(rows: list[tuple[float, float]]) -> tuple[Array, Array]:
+    return np.array([row[0] for row in rows], dtype=float), np.array([row[1] for row in rows], dtype=float)
