@@ -14,6 +14,7 @@ import pytest
 
 from tiny_study import MODEL, write_study
 from wattlane.cli.app import run as command_line
+from wattlane.plan.search import Search
 
 COMMAND = [sys.executable, "-c", "from wattlane.cli import main; main()", "study"]
 
@@ -57,6 +58,26 @@ def test_json_is_the_summary_alone_also_the_second_time(tmp_path: Path) -> None:
     assert json.loads(first.stdout) == json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
     assert again.stdout == first.stdout
     assert "holds this study already" in again.stderr
+
+
+def test_table_and_json_come_from_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, folder = write_study(tmp_path / "in"), tmp_path / "run"
+    assert command_line(["study", str(study), "-o", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith("The plan uses ")
+    assert command_line(["study", str(study), "-o", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_ctrl_c_in_this_process_exits_130_and_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", interrupted)
+    code, said = refused(capsys, write_study(tmp_path / "in"), "-o", tmp_path / "run")
+    assert code == 130
+    assert "run the same command again to resume" in said
 
 
 def test_a_missing_study_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

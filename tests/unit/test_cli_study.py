@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from wattlane.cli import progress
+from wattlane.cli import progress, tables
 from wattlane.cli.tables import headline, study_table
 
 
@@ -84,6 +84,15 @@ def test_table_prints_absent_as_absent_and_commands_as_they_are(capsys: pytest.C
     assert "  vllm serve [x]" in shown
     assert "privileged):" not in shown
     assert "note: look out" in shown
+
+
+def test_in_a_terminal_the_table_has_the_terminals_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    wide = Console(file=out, width=180, force_terminal=True, color_system=None)
+    monkeypatch.setattr(tables, "Console", lambda **_: wide)
+    study_table(body(0.1, 0.3))
+    assert wide.width == 180
+    assert "19,366" in out.getvalue()
 
 
 def test_progress_outside_a_terminal_is_a_line_at_every_tenth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,12 @@ def test_clock_and_cap_stand_apart_as_privileged_lines() -> None:
         assert not any("sudo" in line for line in lines[purpose])
 
 
+def test_a_cap_alone_is_rolled_back_alone() -> None:
+    lines = commands(BASE, replace(BASE, power_cap_w=400.0), BASE, DEFAULTS, None)
+    assert lines["clock"] == ["sudo nvidia-smi --power-limit=400"]
+    assert sum(line.startswith("sudo") for line in lines["rollback"]) == 1
+
+
 def test_every_line_that_serves_can_be_read_back() -> None:
     for d in (BASE, PLAN, replace(PLAN, tensor_parallel=2, gpu_memory_utilization=0.85)):
         found = parse(serve_line(d))

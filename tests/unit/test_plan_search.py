@@ -111,6 +111,17 @@ def test_a_knob_not_worth_it_stays_where_the_baseline_has_it(monkeypatch: pytest
             assert dearer > 1.01 or not search.keeps(back)
 
 
+def test_a_point_that_misses_the_slo_is_never_the_best() -> None:
+    case = scenario(requests(rate_rps=8.0), Slo(0.3, 0.02, 0.95))
+    base = fewest_replicas_baseline(case, deployment(), 4)
+    search = Search(case, base, space())
+    slow = case.score(replace(base.deployment, clock_hz=690e6))
+    assert saving(base, slow) > 0
+    assert slow.attainment < 0.95
+    assert search.best_of([slow]) is None
+    assert search.best_of([slow, base]) in {None, base}
+
+
 def test_ties_go_to_the_baselines_own_value() -> None:
     search, plan = searched(scenario(requests(rate_rps=0.5, n=40), Slo(5.0, 1.0, 0.9)), space(1))
     assert saving(search.baseline, plan) < 0.05

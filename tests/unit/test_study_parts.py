@@ -11,12 +11,15 @@ import pytest
 from tiny_study import MODEL, requests, write_study
 from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.core.workload import Workload
+from wattlane.plan.uncertainty import Draws
 from wattlane.study import read_study
 from wattlane.study.checkpoint import Checkpoint, key_of
 from wattlane.study.config import FactorsSection
 from wattlane.study.histogram import histogram
 from wattlane.study.money import MONTH_S, factors_used, month
 from wattlane.study.setting import Setting, prepare
+from wattlane.study.side import side
+from wattlane.study.summary import warnings
 
 
 def setting(folder: Path, baseline: str = "", **changes: tuple[str, str]) -> Setting:
@@ -184,3 +187,28 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="give another folder"):
         Checkpoint(tmp_path / "taken", "k")
+
+
+def test_what_a_reader_should_not_overlook_is_a_warning(tmp_path: Path) -> None:
+    found = setting(tmp_path)
+    score = found.scenario.score(found.template)
+    both = side("x", found.scenario, score, score.last_end_s)
+    ones = np.ones((20, 4))
+    sure = Draws(ones, ones, np.zeros((20, 3)), np.ones((20, 6)))
+    unsure = Draws(ones, np.where(np.arange(20)[:, None] < 5, 0.5, ones), np.zeros((20, 3)), np.ones((20, 6)))
+    assert not any("keeps its SLO in" in line for line in warnings(found, sure, both, both))
+    assert any("the plan keeps its SLO in 75% of the draws" in line for line in warnings(found, unsure, both, both))
+    assert any(" min; a month is taken to be like it" in line for line in warnings(found, sure, both, both))
+
+
+@pytest.mark.parametrize(("span_s", "said"), [(7200.0, "spans 2.0 h"), (90_000.0, None)])
+def test_a_month_from_less_than_a_day_is_said_to_be(tmp_path: Path, span_s: float, said: str | None) -> None:
+    path = write_study(tmp_path)
+    rows = [f"{n * span_s / 9},100,10" for n in range(10)]
+    (tmp_path / "requests.csv").write_text("arrival_s,input_tokens,output_tokens\n" + "\n".join(rows), encoding="utf-8")
+    found = prepare(read_study(path), path)
+    score = found.scenario.score(found.template)
+    both, ones = side("x", found.scenario, score, score.last_end_s), np.ones((20, 4))
+    lines = warnings(found, Draws(ones, ones, np.zeros((20, 3)), np.ones((20, 6))), both, both)
+    assert [line for line in lines if "a month is taken" in line] == ([] if said is None else [lines[-1]])
+    assert said is None or said in lines[-1]
