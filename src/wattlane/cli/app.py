@@ -19,7 +19,19 @@ from wattlane.core.version import VERSION
 INTERRUPTED = 130
 INTERRUPTED_WORDS = "interrupted; run the same command again to resume\n"
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
-VERBS: tuple[str, ...] = ("doctor", "fit", "measure", "predict", "report", "show", "simulate", "study", "workload")
+VERBS: tuple[str, ...] = (
+    "campaign",
+    "compare",
+    "doctor",
+    "fit",
+    "measure",
+    "predict",
+    "report",
+    "show",
+    "simulate",
+    "study",
+    "workload",
+)
 
 app = typer.Typer(
     name="wattlane",

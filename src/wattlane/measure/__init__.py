@@ -14,11 +14,13 @@ _HOME = {
     "Measurement": "result",
     "Meter": "readings",
     "Reading": "readings",
+    "campaign": "campaigns.campaign",
+    "compare": "comparing.compare",
     "diagnose": "doctor",
     "drive": "load",
     "run": "trial",
 }
-__all__ = ["Delivery", "Finding", "Measurement", "Meter", "Reading", "diagnose", "drive", "run"]
+__all__ = ["Delivery", "Finding", "Measurement", "Meter", "Reading", "campaign", "compare", "diagnose", "drive", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,163 @@
+"""Differences b − a with 95 % intervals, and what would decide where none is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattlane.measure.campaigns.rows import per_request
+from wattlane.measure.comparing.blocks import block_mean
+from wattlane.measure.comparing.sides import Figures
+from wattlane.measure.spread import repeats_to_show, spread
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SERIES_METRICS = (
+    "ttft_mean_s",
+    "ttft_p99_s",
+    "tbt_mean_s",
+    "tbt_p99_s",
+    "e2e_mean_s",
+    "window_s",
+    "power_w",
+    "prefill_j",
+    "decode_j",
+    "energy_j_per_request",
+    "energy_j_per_output_token",
+)
+REQUEST_METRICS = ("ttft", "tbt", "e2e")
+ENERGY_UNITS = ("_j", "_w", "_j_per_request", "_j_per_output_token")
+
+
+class Verdict(StrEnum):
+    """What a difference allows to be said."""
+
+    LOWER = "b is lower"
+    HIGHER = "b is higher"
+    NOT_SHOWN = "no difference shown"
+    UNDECIDED = "cannot be told from so few"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """b − a of one metric. `basis` says whether the interval is over requests of one run a side, or over trials.
+
+    `needed` is how many of the basis would show this difference if the spread stays; None when it is shown, or none
+    would. `like_for_like` is False where boundary or origin of an energy differ.
+    """
+
+    metric: str
+    basis: str
+    n: int
+    a: float
+    b: float
+    difference: float
+    lo: float | None
+    hi: float | None
+    relative: float | None
+    verdict: Verdict
+    needed: int | None
+    like_for_like: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "verdict": self.verdict.value}
+
+
+def is_energy(metric: str) -> bool:
+    """Return whether a metric is an energy or a power."""
+    return metric.endswith(ENERGY_UNITS)
+
+
+def between_trials(a: Mapping[int, Figures], b: Mapping[int, Figures], alike: bool) -> list[Difference]:
+    """Return the differences over trials of the same number; `alike` is whether energies are like for like."""
+    pairs, found = sorted(a.keys() & b.keys()), []
+    for metric in SERIES_METRICS:
+        both = [i for i in pairs if a[i].get(metric) is not None and b[i].get(metric) is not None]
+        if not both:
+            continue
+        deltas = [float(b[i][metric]) - float(a[i][metric]) for i in both]
+        one = spread(deltas)
+        assert one is not None
+        half = one.half_width
+        if half is not None and is_energy(metric):
+            half = math.hypot(half, _meter_half([(a[i], b[i]) for i in both], metric))
+        mean_a = math.fsum(float(a[i][metric]) for i in both) / len(both)
+        found.append(_difference(metric, "trials", len(both), mean_a, one.mean, half, one.sd, alike))
+    return found
+
+
+def _meter_half(pairs: list[tuple[Figures, Figures]], metric: str) -> float:
+    """Return the half-width that the meter's own errors put on the mean difference, errors of trials independent."""
+    total = 0.0
+    for pair in pairs:
+        for row in pair:
+            energy_j, lo, hi = row["energy_j"], row["energy_j_lo"], row["energy_j_hi"]
+            if energy_j and lo is not None and hi is not None:
+                total += ((hi - lo) / 2 / energy_j * float(row[metric])) ** 2
+    return math.sqrt(total) / len(pairs)
+
+
+def between_requests(a: pl.DataFrame, b: pl.DataFrame, alike: bool) -> tuple[list[Difference], dict[str, Any]]:
+    """Return the differences over requests of the same id that completed on both sides, and how they matched."""
+    left, right = _by_request(a), _by_request(b)
+    _, at_a, at_b = np.intersect1d(left["request_id"], right["request_id"], return_indices=True)
+    order = np.argsort(left["arrival"][at_a], kind="stable")
+    at_a, at_b = at_a[order], at_b[order]
+    asked_apart = left["input_tokens"][at_a] != right["input_tokens"][at_b]
+    matching = {
+        "matched": len(at_a),
+        "completed_a": len(left["request_id"]),
+        "completed_b": len(right["request_id"]),
+        "requests_a": len(a),
+        "requests_b": len(b),
+        "other_lengths": int(np.sum(asked_apart & np.isfinite(left["input_tokens"][at_a]))),
+    }
+    found = []
+    for name in (*REQUEST_METRICS, "energy"):
+        metric = f"{name}_s" if name != "energy" else "energy_j_per_request"
+        x, y = left[name][at_a], right[name][at_b]
+        known = np.isfinite(x) & np.isfinite(y)
+        one = block_mean(y[known] - x[known])
+        if one is None:
+            continue
+        half = None if one.hi is None else one.hi - one.mean
+        sd = None if one.error is None else one.error * math.sqrt(one.n)
+        found.append(
+            _difference(
+                metric, "requests", one.n, float(x[known].mean()), one.mean, half, sd, alike or name != "energy"
+            )
+        )
+    return found, matching
+
+
+def _by_request(served: pl.DataFrame) -> dict[str, Any]:
+    done = served.filter(served["outcome"] == "completed").sort("request_id")
+    parts = [done[name].cast(float).to_numpy() for name in ("prefill_j", "decode_j")]
+    return {
+        **per_request(served),
+        "input_tokens": done["input_tokens"].cast(float).to_numpy(),
+        "energy": parts[0] + parts[1],
+    }
+
+
+def _difference(
+    metric: str, basis: str, n: int, a: float, delta: float, half: float | None, sd: float | None, alike: bool
+) -> Difference:
+    lo, hi = (None, None) if half is None else (delta - half, delta + half)
+    like = alike or not is_energy(metric)
+    if lo is None or hi is None:
+        verdict = Verdict.UNDECIDED
+    elif lo <= 0 <= hi:
+        verdict = Verdict.NOT_SHOWN
+    else:
+        verdict = Verdict.LOWER if hi < 0 else Verdict.HIGHER
+    shown = verdict in (Verdict.LOWER, Verdict.HIGHER)
+    needed = None if shown or sd is None else repeats_to_show(delta, sd)
+    return Difference(metric, basis, n, a, a + delta, delta, lo, hi, delta / a if a else None, verdict, needed, like)
