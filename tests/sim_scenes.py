@@ -39,13 +39,15 @@ def law(rng: np.random.Generator, *, experts: bool, clipped: bool) -> np.ndarray
         out[it.COMM_S], out[it.COMM_PER_TOKEN_S] = about(1e-3), about(1e-6)
     out[it.WEIGHT_BYTES], out[it.WEIGHT_BYTES_PER_S] = about(1e10), about(1e12)
     if experts:
-        out[it.EXPERT_BYTES] = about(4e10)
+        out[it.EXPERT_BYTES] = about(rng.choice([4e9, 4e10]))
         out[it.EXPERTS] = rng.choice([8, 64])
         out[it.EXPERTS_PER_TOKEN] = rng.choice([1, 2, 8])
     out[it.FLOP_PER_PREFILL_TOKEN], out[it.FLOP_PER_DECODE_TOKEN] = about(2e10), about(2e10)
     out[it.FLOP_PER_CONTEXT], out[it.KV_BYTES_PER_TOKEN] = about(5e5), about(1e5)
     out[it.KV_BYTES_PER_S], out[it.FLOP_PER_S], out[it.ATTENTION_FLOP_PER_S] = about(1e12), about(1e14), about(5e13)
     out[it.STATIC_W], out[it.BYTE_J], out[it.FLOP_J] = about(150), about(1e-10), about(1e-12)
+    if rng.random() < 0.3:
+        out[it.BYTE_J] = 0.0
     out[it.LIMIT_W] = out[it.STATIC_W] * rng.uniform(1.05, 1.6) if clipped else 1e4
     out[it.IDLE_W] = about(60)
     return out

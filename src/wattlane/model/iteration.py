@@ -106,7 +106,7 @@ def _above_limit(line0: float, line1: float, curve: float, decay: float, s: floa
 @kernel
 def _turn(line1: float, curve: float, decay: float, a: float, b: float) -> float:
     """Return where in [a, b] the joules above the limit stop rising or falling; b if nowhere."""
-    if curve == 0.0:
+    if curve * decay == 0.0:
         return b
     level = line1 / (curve * decay)
     if level <= 0.0:

@@ -62,9 +62,12 @@ def served_table(run: Replay, idle_j: float | None = None) -> pl.DataFrame:
 
 
 def power_series(run: Replay, end_s: float, bin_s: float = 10.0) -> pl.DataFrame:
-    """Return mean watts of all replicas in bins of `bin_s` from the first arrival on: columns t_s, power_w."""
+    """Return mean watts of all replicas in bins of `bin_s` from the first arrival on: columns t_s, power_w.
+
+    The last bin ends at `end_s`; a horizon of no length has none.
+    """
     start_s = float(run.workload.arrival_s[0])
-    bins = max(1, int(np.ceil((end_s - start_s) / bin_s)))
+    bins = int(np.ceil((end_s - start_s) / bin_s))
     edges = start_s + bin_s * np.arange(bins + 1)
     joules = np.zeros(bins)
     idle_w = float(run.law[it.IDLE_W])
