@@ -42,7 +42,9 @@ def test_counter_energy_is_the_difference_with_interpolated_edges():
     energy = metered(readings(times_s, energy_j=200 * times_s + 7), 2.05, 7.05)
     assert energy.energy_j == pytest.approx(1000)
     assert energy.energy_j_lo < 1000 < energy.energy_j_hi
-    assert energy.error_parts == {"counter_edges_j": pytest.approx(40)}
+    assert {*energy.error_parts} == {"tick_j", "edges_j", "sensor_gain_j"}
+    assert energy.error_parts["sensor_gain_j"] == pytest.approx(49, rel=0.01)
+    assert energy.energy_j_hi - energy.energy_j == pytest.approx(np.linalg.norm(list(energy.error_parts.values())), rel=0.1)
     assert (energy.status, energy.source, energy.boundary) == (Origin.MEASURED, "nvml counter", Boundary.GPU)
 
 

@@ -42,8 +42,10 @@ def test_loads_in_step_with_the_sensor_are_flagged_and_the_bound_holds_them(suit
 @pytest.mark.slow
 def test_every_load_and_length_is_covered_and_narrow_over_a_thousand_cards(suite):
     *cells, pooled = suite.coverage(seeds=1000)
-    missed = [(c["load"], c["length_s"], c["coverage"]) for c in cells if c["coverage"] < 0.93]
+    # A cell of 1,000 draws has a standard deviation of 0.8 %; one is missed where 93 % is excluded.
+    missed = [(c["load"], c["length_s"], c["coverage"]) for c in cells if c["coverage"] < 0.93 - 2 * 0.008]
     assert missed == []
+    assert min(cell["coverage_without_gain"] for cell in cells) >= 0.93
     assert 0.93 <= pooled["coverage"] <= 0.97
     assert max(cell["width_over_oracle"] for cell in cells) <= 1.5
     assert all(errors["ratio"] <= 0.25 for errors in suite.alignment(seeds=300).values())

@@ -1,7 +1,7 @@
 """Joules of a window from readings, from assumed watts, or absent; and their division by phase in time.
 
-    counter:   E = C(end) − C(start), both edges interpolated between the readings around them
-    power:     E = ∫ P dt by trapezoid, the last value held to both edges
+    counter:   E = C(end) − C(start), both edges interpolated between the ticks around them
+    power:     E = ∫ P dt by trapezoid over every sample, held to both edges
     CPU model: E = cpu_s × W per busy core, a modelled figure
 
 Division assumes the same power whichever phase is active. The time in which both were active goes half to each; giving
@@ -15,20 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from wattlane.core.types import Boundary, Origin
+from wattlane.measure.energy.estimate import to_record, window_energy
+from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.meters.cpu import cpu_tick_s
 from wattlane.measure.readings import Reading
 from wattlane.measure.spans import Spans
 
 CPU_MODEL = "CPU seconds"
-MAX_GAP_S = 1.0  # a longer silence of the meter inside a window leaves its energy unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Joules with their interval, the parts of its half-width, and where they come from. Absent is None, never 0."""
+    """Joules with their interval, the half-width each part alone would give, and where they come from.
+
+    Absent is None, never 0. `reasons` read "code: sentence" and say what was noticed about the sensor.
+    """
 
     energy_j: float | None = None
     energy_j_lo: float | None = None
@@ -37,6 +39,7 @@ class Energy:
     source: str | None = None
     boundary: Boundary | None = None
     status: Origin = Origin.ABSENT
+    reasons: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.energy_j is None:
@@ -59,27 +62,25 @@ class Energy:
 ABSENT = Energy()
 
 
-def metered(readings: Sequence[Reading], start_s: float, end_s: float) -> Energy:
-    """Return the energy between two instants from readings that reach over both; absent if they do not suffice."""
-    if not readings:
+def metered(readings: Sequence[Reading], start_s: float, end_s: float, *, align: bool = False) -> Energy:
+    """Return the energy between two instants from readings that reach over both; absent if they do not suffice.
+
+    With `align` both edges move to the next tick of the counter.
+    """
+    found = window_energy(to_record(readings), start_s, end_s, align=align, max_gap_s=MAX_GAP_S) if readings else None
+    if found is None:
         return ABSENT
-    counter = [(r.time_s, r.energy_j) for r in readings if r.energy_j is not None]
-    power = [(r.time_s, r.power_w) for r in readings if r.power_w is not None]
-    first = readings[0]
-    for points, method, rule in ((counter, "counter", _from_counter), (power, "power", _from_power)):
-        found = rule(points, start_s, end_s)
-        if found is not None:
-            energy_j, error_j, part = found
-            return Energy(
-                energy_j,
-                energy_j - error_j,
-                energy_j + error_j,
-                {part: error_j},
-                f"{first.source} {method}",
-                first.boundary,
-                first.origin,
-            )
-    return ABSENT
+    first, budget = readings[0], found.energy_j
+    return Energy(
+        budget.value,
+        budget.lo,
+        budget.hi,
+        budget.parts("j"),
+        f"{first.source} {found.method}",
+        first.boundary,
+        first.origin,
+        found.reasons,
+    )
 
 
 def modelled_cpu(cpu_s: float | None, cpu_w: float) -> Energy:
@@ -129,42 +130,3 @@ def split(total: Energy, spans: Spans, idle_w: float | None) -> tuple[Energy, En
         )
 
     return phase(spans.prefill_only_s), phase(spans.decode_only_s)
-
-
-def _covered(points: list[tuple[float, float]], start_s: float, end_s: float) -> bool:
-    """Return whether good readings follow each other through the whole window without a gap above `MAX_GAP_S`."""
-    inside = [time_s for time_s, _ in points if start_s < time_s < end_s]
-    around = [*(t for t, _ in points if t <= start_s)][-1:], [*(t for t, _ in points if t >= end_s)][:1]
-    times = [*around[0], *inside, *around[1]]
-    if len(times) < 2 or times[0] > start_s + MAX_GAP_S or times[-1] < end_s - MAX_GAP_S:
-        return False
-    return float(np.diff(times).max()) <= MAX_GAP_S
-
-
-def _from_counter(points: list[tuple[float, float]], start_s: float, end_s: float) -> tuple[float, float, str] | None:
-    """Return (joules, error, its name); the error is the energy of the counter steps that hold the two edges."""
-    if not _covered(points, start_s, end_s):
-        return None
-    times, values = (np.array(column) for column in zip(*points, strict=True))
-    moved = np.concatenate(([True], np.diff(values) > 0))
-    times, values = times[moved], values[moved]
-    if len(times) < 2:
-        return None
-    at = np.interp([start_s, end_s], times, values)
-    steps = np.diff(values)
-    edges = np.clip(np.searchsorted(times, [start_s, end_s]) - 1, 0, len(steps) - 1)
-    return float(at[1] - at[0]), float(steps[edges].sum()), "counter_edges_j"
-
-
-def _from_power(points: list[tuple[float, float]], start_s: float, end_s: float) -> tuple[float, float, str] | None:
-    """Return (joules, error, its name); the error is half of what holding values forwards or backwards changes."""
-    if not _covered(points, start_s, end_s):
-        return None
-    times, values = (np.array(column) for column in zip(*points, strict=True))
-    inside = (times > start_s) & (times < end_s)
-    grid = np.concatenate(([start_s], times[inside], [end_s]))
-    watts = np.interp(grid, times, values)
-    lengths = np.diff(grid)
-    forwards, backwards = float(np.sum(watts[:-1] * lengths)), float(np.sum(watts[1:] * lengths))
-    spread = float(np.sum(np.abs(np.diff(watts)) * lengths)) / 2
-    return (forwards + backwards) / 2, spread, "power_samples_j"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattlane.core.types import Origin, Outcome
-from wattlane.measure.account import CPU_MODEL, MAX_GAP_S, Energy
+from wattlane.measure.account import CPU_MODEL, Energy
+from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.spans import Spans
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _energy_reasons(seen: Circumstances) -> list[str]:
             f"energy_modelled: no usable sensor ({seen.meter_reason}); {seen.energy.source}; the interval does not "
             "hold the error of that assumption"
         ]
-    return [f"energy_source: {seen.meter_reason}"]
+    return [f"energy_source: {seen.meter_reason}", *seen.energy.reasons]
 
 
 def _notes(table: pl.DataFrame, seen: Circumstances) -> list[str]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from wattlane.measure.energy.ticks import Array
 
-MAX_GAP_S = 1.0
+MAX_GAP_S = 1.0  # a longer silence of the meter inside a window leaves its energy unknown
 DUTY = 0.25  # share of the time seen by the power sensors of A100 and H100 (arXiv 2312.02741)
 SAMPLE_PERIOD_S = 0.1  # same source
 Rule = Literal["linear", "hold"]
