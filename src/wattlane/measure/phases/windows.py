@@ -38,19 +38,22 @@ def window_of(table: pl.DataFrame, point: str, duration_s: float, energy: Energy
     Raises:
         MeasurementError: energy is absent, more than 1 % of requests failed, or tokens are not known.
     """
-    done = _done(table, point)
+    prefill, decode, requests = tokens_of(table, point)
     if energy.energy_j is None or energy.energy_j_lo is None or energy.energy_j_hi is None:
         raise MeasurementError(f"{point}: energy of the window is absent; expected a meter or assumed watts")
     se_j = (energy.energy_j_hi - energy.energy_j_lo) / 2 / Z_95
-    return LoadWindow(
-        point,
-        duration_s,
-        float(_prompts(done).sum()),
-        float(np.maximum(done["output_tokens"].to_numpy() - 1, 0).sum()),
-        energy.energy_j,
-        se_j if se_j > 0 else None,
-        float(len(done)),
-    )
+    return LoadWindow(point, duration_s, prefill, decode, energy.energy_j, se_j if se_j > 0 else None, requests)
+
+
+def tokens_of(table: pl.DataFrame, what: str) -> tuple[float, float, float]:
+    """Return (prefill tokens without cached ones, tokens after the first of each request, requests) of whole drives.
+
+    Raises:
+        MeasurementError: more than 1 % of requests failed, or tokens are not known.
+    """
+    done = _done(table, what)
+    decode = np.maximum(done["output_tokens"].to_numpy() - 1, 0)
+    return float(_prompts(done).sum()), float(decode.sum()), float(len(done))
 
 
 def count_in_windows(table: pl.DataFrame, edges_s: ArrayLike) -> tuple[Counts, Counts]:

@@ -1,0 +1,107 @@
+"""Drive a designed load against an engine, one window a load point and repeat, and split its energy by regression.
+
+design ─► drive each point in shuffled order ─► window: joules, prefill tokens, decode tokens ─► fit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from wattlane.core.errors import InputError
+from wattlane.core.types import Origin
+from wattlane.measure.account import Energy, metered, modelled_cpu
+from wattlane.measure.engines.base import Engine
+from wattlane.measure.load import DEFAULT_LIMIT_S, Delivery, drive
+from wattlane.measure.phases.design import Capacity, Design, Shape
+from wattlane.measure.phases.regression import LoadWindow
+from wattlane.measure.phases.windows import tokens_of, window_of
+from wattlane.measure.readings import Meter
+from wattlane.measure.recorder import Recorder
+from wattlane.measure.workloads import resolve_workload
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PROBE_REQUESTS = 4
+PROBES = (Shape("prefill", 256, 1), Shape("decode", 1, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class DesignRun:
+    """Windows of a driven design with the served rows of each, in the order they were driven."""
+
+    windows: tuple[LoadWindow, ...]
+    tables: tuple[pl.DataFrame, ...]
+    origin: Origin
+
+
+def probe_capacity(engine: Engine, seed: int = 0) -> Capacity:
+    """Return roughly how many tokens per second the engine reaches in each phase, one request at a time.
+
+    Raises:
+        MeasurementError: a probe failed or came without usage.
+    """
+    rates = []
+    for i, shape in enumerate(PROBES):
+        spec = f"burst:n={PROBE_REQUESTS},input={shape.input_tokens},output={shape.output_tokens}"
+        delivery = Delivery(engine.model, engine.habits, seed + i, concurrency=1)
+        table = drive(engine.base_url, resolve_workload(spec, seed), delivery)
+        prefill, decode, _ = tokens_of(table, f"probe of {shape.name}")
+        rates.append((decode or prefill) / float(table["end_s"].to_numpy().max()))
+    return Capacity(*rates)
+
+
+def drive_design(
+    engine: Engine,
+    plan: Design,
+    seed: int = 0,
+    *,
+    meter: Meter | None = None,
+    cpu_watts: float | None = None,
+    limit_s: float = DEFAULT_LIMIT_S,
+) -> DesignRun:
+    """Return the windows of `plan` driven against a running, warmed engine.
+
+    Args:
+        engine: inside its `with` block.
+        plan: load points and repeats.
+        seed: of order, arrivals and prompts.
+        meter: energy source; without one `cpu_watts` gives a modelled energy from CPU seconds, which hold no idle draw.
+        cpu_watts: assumed W per busy core.
+        limit_s: time limit of each request, seconds.
+
+    Raises:
+        InputError: neither a meter nor assumed watts.
+        MeasurementError: a window has no energy, failed requests, or unknown tokens.
+    """
+    if meter is None and cpu_watts is None:
+        raise InputError("found neither a meter nor cpu_watts; expected one of them to have an energy to divide")
+    found = list(_driven(engine, plan, seed, meter, cpu_watts, limit_s))
+    origin = Origin.MODELLED if any(energy.status is Origin.MODELLED for _, _, energy in found) else Origin.MEASURED
+    return DesignRun(tuple(window for window, _, _ in found), tuple(table for _, table, _ in found), origin)
+
+
+def _driven(
+    engine: Engine, plan: Design, seed: int, meter: Meter | None, cpu_watts: float | None, limit_s: float
+) -> Iterator[tuple[LoadWindow, pl.DataFrame, Energy]]:
+    for point, own_seed in plan.windows(seed):
+        recorder = Recorder(meter, engine.pid)
+        delivery = Delivery(engine.model, engine.habits, own_seed, None, limit_s, False, engine.exit_reason)
+        with recorder:
+            edge = {"start_s": recorder.mark()}
+
+            def start_clock(recorder: Recorder = recorder, edge: dict[str, float] = edge) -> float:
+                edge["start_s"] = recorder.mark()
+                return edge["start_s"]
+
+            table = drive(engine.base_url, point.workload(own_seed), replace(delivery, start_clock=start_clock))
+            end_s = recorder.mark()
+        start_s = edge["start_s"]
+        if meter is not None:
+            energy = metered(recorder.readings, start_s, end_s)
+        else:
+            assert cpu_watts is not None
+            energy = modelled_cpu(recorder.cpu_used_s(start_s, end_s), cpu_watts)
+        yield window_of(table, point.name, end_s - start_s, energy), table, energy
