@@ -19,6 +19,7 @@ from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.engines.ask import get
 
 STOP_LIMIT_S = 10.0
+GONE_LIMIT_S = 3.0
 POLL_S = 0.1
 HEALTH_LIMIT_S = 2.0
 TAIL_LINES = 15
@@ -74,6 +75,7 @@ class ServerProcess:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            _await_end(self._process.pid)
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -110,6 +112,17 @@ class ServerProcess:
             f"{self.name} was not ready after {limit_s:.0f} s; expected {url} to answer; its last words:\n"
             f"{self.log_tail()}"
         )
+
+
+def _await_end(group: int) -> None:
+    """Wait a little until the kernel has taken down every process of the group; the memory is then free again."""
+    deadline_s = time.monotonic() + GONE_LIMIT_S
+    while time.monotonic() < deadline_s:
+        try:
+            os.killpg(group, 0)
+        except OSError:
+            return
+        time.sleep(POLL_S)
 
 
 def free_port() -> int:

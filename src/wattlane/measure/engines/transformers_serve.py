@@ -41,7 +41,7 @@ QUANTIZATION_TYPES = {"bnb-4bit": "NF4 or FP4 as the library's default says", "b
 
 
 class TransformersServeEngine:
-    """One server process. A cache option (`num_blocks`, `block_size`, `max_batch_tokens`) of 0 is left to the server."""
+    """One server process. Cache options (`num_blocks`, `block_size`, `max_batch_tokens`) of 0 are the server's."""
 
     def __init__(self, spec: Spec) -> None:
         self.options = spec.options_as(DEFAULTS)

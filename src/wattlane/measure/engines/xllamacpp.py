@@ -6,6 +6,7 @@ read apart from the client's and killing it harms nothing else.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from wattlane.core.errors import InputError, MeasurementError
 from wattlane.core.extras import require
 from wattlane.measure.engines.ask import get
 from wattlane.measure.engines.base import Habits
+from wattlane.measure.engines.process import core_set
 from wattlane.measure.gguf_model import SHAPES, random_gguf
 from wattlane.measure.spec import Spec
 
@@ -31,6 +33,7 @@ DEFAULTS: dict[str, int | float | str] = {
     "context_tokens": 2048,
     "seed": 0,
     "model": "",
+    "cores": "",
 }
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
@@ -41,7 +44,7 @@ TAIL_LINES = 12
 
 
 class XllamacppEngine:
-    """One server process. Options: precision, size, slots, threads, context_tokens, seed, or model=FILE.gguf."""
+    """One server process. Options: precision, size, slots, threads, context_tokens, seed, cores, or model=FILE.gguf."""
 
     def __init__(self, spec: Spec) -> None:
         self.options = spec.options_as(DEFAULTS)
@@ -50,6 +53,7 @@ class XllamacppEngine:
             raise InputError.gathered(
                 NAME, [f"{name} is {self.options[name]}; expected an integer of at least 1" for name in small]
             )
+        self._cores = core_set(str(self.options["cores"]))
         self._process: subprocess.Popen[bytes] | None = None
         self._logs: tempfile.TemporaryDirectory[str] | None = None
         self._base_url = ""
@@ -137,6 +141,8 @@ class XllamacppEngine:
             self._process = subprocess.Popen(
                 command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, start_new_session=True
             )
+        if self._cores is not None:
+            os.sched_setaffinity(self._process.pid, self._cores)
         deadline_s = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline_s:
             ended = self.exit_reason()
