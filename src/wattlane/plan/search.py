@@ -2,8 +2,9 @@
 
 From the best two starts (one per token budget, each with the fewest replicas that keep the SLO at the maximum clock,
 then at its best clock) every knob is scanned over all its values, and replicas together with the clock, until nothing
-improves. A point counts only if it keeps the attainment at the best estimate and also under a law as slow as the 95th
-percentile of its uncertainty (parameters, unseen architecture, clock prior). Points are replayed once.
+improves. A point counts only if it keeps the attainment at the best estimate, under a law as slow as the 95th
+percentile of its uncertainty (parameters, unseen architecture, clock prior), and in 95 % of draws of law and arrivals.
+Points are replayed once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from wattlane.core.errors import InfeasibleError
 from wattlane.core.types import Deployment
+from wattlane.plan.caution import keeps_under_draws
 from wattlane.plan.pool import workers
 from wattlane.plan.scenario import Scenario, Score, saving
 from wattlane.plan.space import Space
@@ -65,17 +67,20 @@ class Search:
         return [self.seen[d] for d in wanted]
 
     def keeps(self, score: Score) -> bool:
-        """Whether a point keeps the SLO at the best estimate and under the cautious draw of the law."""
+        """Whether a point keeps the SLO at the best estimate, under the cautious draw of the law, and under draws."""
         if score.attainment < self.scenario.slo.attainment or score.refused > self.baseline.refused:
             return False
         if score.deployment not in self.robust:
             again = self.scenario.score(score.deployment, self.scenario.cautious_draw(score.deployment))
-            self.robust[score.deployment] = again.attainment >= self.scenario.slo.attainment
+            holds = again.attainment >= self.scenario.slo.attainment
+            self.robust[score.deployment] = holds and keeps_under_draws(self.scenario, score.deployment)
         return self.robust[score.deployment]
 
-    def best_of(self, scores: Iterable[Score]) -> Score | None:
-        """Return the point of largest saving that keeps the SLO; ties go to the earlier one."""
+    def best_of(self, scores: Iterable[Score], beyond: float = -math.inf) -> Score | None:
+        """Return the point of largest saving above `beyond` that keeps the SLO; ties go to the earlier one."""
         for score in sorted(scores, key=lambda s: -saving(self.baseline, s)):
+            if saving(self.baseline, score) <= beyond:
+                return None
             if self.keeps(score):
                 return score
         return None
@@ -114,8 +119,8 @@ class Search:
             improved = False
             for i in range(4):
                 line = self.neighbours(best.deployment, fewest)[i]
-                found = self.best_of(self.scores(line))
-                if found is not None and saving(self.baseline, found) > saving(self.baseline, best):
+                found = self.best_of(self.scores(line), saving(self.baseline, best))
+                if found is not None:
                     best, improved = found, True
         return best
 

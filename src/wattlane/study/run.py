@@ -161,7 +161,7 @@ def _write(setting: Setting, found: Found, draws: Draws, folder: Path, study_pat
     scenario = setting.scenario
     base, plan = found.baseline, found.plan
     end_s = max(base.last_end_s, plan.last_end_s)
-    name = f"{setting.defaults.engine} {setting.defaults.version}"
+    name = f"{setting.defaults.title} {setting.defaults.version}"
     # each pair that is compared is charged over its own horizon: first arrival to the later last token
     chosen = {
         "baseline": (f"{name} as it is" if setting.present else f"{name} defaults", base, end_s),

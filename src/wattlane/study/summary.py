@@ -169,7 +169,7 @@ def assumptions(setting: Setting) -> list[str]:
         f"A plan keeps the SLO at the best estimate and also under a law as slow as the {CAUTION:.0%} quantile of its "
         "uncertainty (parameters, unseen architecture, clock prior).",
         "Both runs are charged from the first arrival to the later last completion, idle included.",
-        f"Baseline: {setting.defaults.engine} {setting.defaults.version} defaults unless its command says otherwise, "
+        f"Baseline: {setting.defaults.title} {setting.defaults.version} defaults unless its command says otherwise, "
         "maximum clock, immediate release, the fewest replicas that keep the SLO (or the number the study file gives).",
     ]
 
