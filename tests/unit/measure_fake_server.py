@@ -75,6 +75,8 @@ class FakeServer:
         # two requests warm up; of the four that follow the last two fail
         if self.behaviour == "overloaded" or (self.behaviour == "second_half_fails" and len(self.seen) > 4):
             return web.Response(status=503, text="busy")
+        if self.behaviour == "every_tenth_hangs" and len(self.seen) % 10 == 0:
+            await asyncio.sleep(30)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
