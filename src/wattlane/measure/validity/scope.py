@@ -77,6 +77,8 @@ def _idle_beside_busy(scene: Scene) -> Iterator[Reason]:
 
 
 def _equal(one: Series, other: Series) -> bool:
+    if len(one.time_s) != len(other.time_s):
+        return False
     for a, b in ((one.power_w, other.power_w), (one.counter_j, other.counter_j)):
         good = np.isfinite(a) & np.isfinite(b)
         if good.sum() >= 10 and len(np.unique(a[good])) > 3 and np.array_equal(a[good], b[good]):

@@ -15,7 +15,7 @@ from wattlane.measure.meters import loads
 from wattlane.measure.meters.card import CardPriors, CardSensor, SimulatedCard
 from wattlane.measure.validity.scene import Activity, CardFacts, Health, Scene, Series, to_series
 
-LOADS = ("constant", "ramp", "square-wave", "spiky", "decode-like")
+LOADS = ("constant", "ramp", "square-wave", "spiky", "decode-like", "bursty")
 REST_S = 4.0  # idle before and after the work
 POLL_S = 0.05
 LIMIT_W = 700.0
@@ -42,12 +42,13 @@ class Setup:
 def draw(seed: int, *, load: str | None = None, length_s: float | None = None) -> Setup:
     """Return a run drawn from `seed`; what is given is not drawn."""
     rng = np.random.default_rng([seed, 7])
-    drawn = (str(rng.choice(LOADS)), float(rng.uniform(6.0, 40.0)))
+    drawn = (str(rng.choice(LOADS)), float(rng.uniform(6.0, 45.0)))
+    idle_w = float(rng.uniform(70.0, 125.0))
     return Setup(
         load or drawn[0],
         length_s or drawn[1],
-        float(rng.uniform(90.0, 125.0)),
-        float(rng.uniform(260.0, 520.0)),
+        idle_w,
+        float(rng.uniform(1.9 * idle_w, 520.0)),
         CardPriors().draw(seed),
         seed,
     )
@@ -59,15 +60,16 @@ def record(setup: Setup, device: str = "GPU-0", *, shift: int = 0) -> Series:
     card = SimulatedCard(_resting(setup), sensor, lambda: 0.0, device, origin_s=0.0)
     rng = np.random.default_rng([setup.seed, 11, shift])
     count = int((setup.length_s + 2 * REST_S) / POLL_S)
-    times_s = -REST_S + POLL_S * np.arange(count) + rng.uniform(0, 0.004, count)
-    return to_series(card.read_at(times_s))[0]
+    late_s = np.where(rng.random(count) < 0.01, rng.uniform(0, 0.5, count), rng.uniform(0, 0.004, count))
+    times_s = np.unique(-REST_S + POLL_S * np.arange(count) + late_s)
+    return to_series(card.read_at(times_s[rng.random(len(times_s)) > 0.01]))[0]
 
 
 def clean(seed: int) -> Scene:
-    """Return a run without fault; about a fifth have no counter, and a fifth two cards."""
-    setup = draw(seed)
+    """Return a run without fault, of 2.5 s and more; some have no counter, and a fifth two cards."""
     rng = np.random.default_rng([seed, 13])
-    if rng.random() < 0.2 and setup.length_s > 25:
+    setup = draw(seed, length_s=float(np.exp(rng.uniform(np.log(2.5), np.log(60.0)))))
+    if rng.random() < 0.4 and setup.length_s > 25:
         return without_counter(scene_of(setup))
     return scene_of(setup, cards=2 if rng.random() < 0.2 else 1)
 
@@ -81,7 +83,7 @@ def scene_of(setup: Setup, cards: int = 1) -> Scene:
     activity = Activity(
         0.0,
         setup.length_s,
-        busy_share=1.0,
+        busy_share=0.6 if setup.load == "bursty" else 1.0,
         ready_s=-3.0,
         warm_s=-1.0,
         first_request_s=0.0,
@@ -139,6 +141,7 @@ _WORK: dict[str, Callable[[Setup], loads.Load]] = {
     "ramp": lambda s: loads.ramp(1.5 * s.idle_w, 1.2 * s.busy_w, s.length_s + 1.0),
     "square-wave": lambda s: loads.square_wave(0.6 * s.busy_w, 1.3 * s.busy_w, 1.37, s.length_s + 3.0),
     "spiky": lambda s: loads.spiky(0.8 * s.busy_w, 1.3 * s.busy_w, 2.0, 0.15, s.length_s + 20.0, s.seed),
+    "bursty": lambda s: loads.square_wave(s.idle_w, s.busy_w, 2.9, s.length_s + 6.0, share_high=0.6),
     "decode-like": lambda s: loads.decode_like(s.busy_w, 1.3 * s.busy_w, 0.025, s.length_s + 20.0, s.seed),
 }
 

@@ -16,8 +16,8 @@ LEAST_SENT = 0.95
 CORE_SHARE = 0.9
 RAMP_SHARE = 0.02
 IDLE_EDGE_SHARE = 0.05
-QUIET = 1.3  # times idle: nothing runs
-LOUD = 1.6  # times idle: the body of the window works
+QUIET = 1.2  # times idle: nothing runs
+LOUD = 1.4  # times idle: the body of the window works
 STEP_S = 0.05
 SLEW = 5e-4  # the fastest a clock is slewed by NTP
 
@@ -91,7 +91,7 @@ def _quiet_edges(scene: Scene, series: Series) -> Iterator[Reason]:
     if idle_w is None or good.sum() < 20:
         return
     times_s, watts = inside.time_s[good], inside.used_power_w[good]
-    if float(np.median(watts)) < LOUD * idle_w:
+    if float(np.quantile(watts, 0.75)) < LOUD * idle_w:
         return
     loud_s = times_s[watts > QUIET * idle_w]
     limit_s = max(IDLE_EDGE_SHARE * scene.activity.length_s, 1.0)
