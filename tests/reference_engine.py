@@ -112,16 +112,17 @@ class Law:
             streaming, products, seconds, joules = self.parts([s * value for value in x])
             return np.array([streaming - products, joules - self.limit_w * seconds])
 
-        grid = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 97)])
-        signs = sides(grid)
-        found = []
+        grid = np.unique(np.concatenate([np.geomspace(1e-4, 1.0, 100), np.linspace(0.0, 1.0, 401)]))
+        found: list[float] = []
         for which in range(2):
-            for i in np.flatnonzero((signs[which][:-1] > 0) != (signs[which][1:] > 0)):
-                low, high = grid[i], grid[i + 1]
-                before = signs[which][i] > 0
+            # a clip may last for less than a cell, but then it peaks where the roofline bends
+            points = np.unique(np.concatenate([grid, found]))
+            above = sides(points)[which] > 0
+            for i in np.flatnonzero(above[:-1] != above[1:]):
+                low, high = points[i], points[i + 1]
                 for _ in range(60):
                     middle = (low + high) / 2
-                    low, high = (middle, high) if (sides(middle)[which] > 0) == before else (low, middle)
+                    low, high = (middle, high) if (sides(middle)[which] > 0) == above[i] else (low, middle)
                 found.append(float((low + high) / 2))
         return sorted(found)
 
