@@ -102,6 +102,14 @@ def test_the_period_is_unknown_where_polls_are_sparse_and_brackets_stay_wide():
     assert ticks.place(4) == (ticks.lo_s[4], ticks.hi_s[4])
 
 
+def test_a_counter_that_moves_at_every_poll_moved_just_before_it():
+    polls = poll_times(0, 4, (1.0, 3.0))
+    seen = Record(polls, 40 * polls, NONE, NONE)
+    assert window_energy(seen, 1.0, 3.0).energy_j.value == pytest.approx(80, rel=1e-3)
+    ticks = reconstruct(polls, 40 * polls)
+    assert (ticks.hi_s - ticks.lo_s)[1:].max() < 0.013
+
+
 def test_a_counter_that_was_reset_is_used_from_there_on():
     polls = np.arange(0, 4, 0.02)
     shown = np.where(polls < 1, 5000.0, 0.0) + 100 * np.floor(polls / 0.1) * 0.1

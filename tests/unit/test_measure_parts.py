@@ -32,9 +32,13 @@ def test_public_names_are_pinned_and_callable():
         "Measurement",
         "Meter",
         "Reading",
+        "Telemetry",
+        "campaign",
+        "compare",
         "diagnose",
         "drive",
         "run",
+        "window",
     ]
     assert all(callable(getattr(wattlane.measure, name)) for name in wattlane.measure.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

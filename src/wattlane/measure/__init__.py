@@ -1,6 +1,7 @@
 """Floor 2, joules: meters, engines under test, load generation, phases in time, validity.
 
-`run` measures one workload on one engine, `diagnose` says what can be measured here, `drive` only sends the load.
+`run` measures one workload on one engine, `diagnose` says what can be measured here, `drive` only sends the load,
+`window` meters a stretch of one's own code.
 """
 
 from __future__ import annotations
@@ -14,13 +15,28 @@ _HOME = {
     "Measurement": "result",
     "Meter": "readings",
     "Reading": "readings",
+    "Telemetry": "live",
     "campaign": "campaigns.campaign",
     "compare": "comparing.compare",
     "diagnose": "doctor",
     "drive": "load",
     "run": "trial",
+    "window": "live",
 }
-__all__ = ["Delivery", "Finding", "Measurement", "Meter", "Reading", "campaign", "compare", "diagnose", "drive", "run"]
+__all__ = [
+    "Delivery",
+    "Finding",
+    "Measurement",
+    "Meter",
+    "Reading",
+    "Telemetry",
+    "campaign",
+    "compare",
+    "diagnose",
+    "drive",
+    "run",
+    "window",
+]
 
 
 def __getattr__(name: str) -> Any:

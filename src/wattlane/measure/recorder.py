@@ -1,23 +1,26 @@
 """Record meter and CPU readings from a thread while something runs.
 
 Everything that was read is kept, repeats and failed reads included: `table` is the raw record, and every energy can
-be computed again from it by another method.
+be computed again from it by another method. Polls come 20 times a second and 125 times a second after each mark.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from wattlane.measure.meters.cpu import cpu_seconds
+from wattlane.measure.poller import Poller
 from wattlane.measure.readings import Meter, Reading
+from wattlane.measure.schedule import PERIOD_S
 
 if TYPE_CHECKING:
     import polars as pl
 
-PERIOD_S = 0.1
+CPU_PERIOD_S = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +32,41 @@ class CpuReading:
 
 
 class Recorder:
-    """Reads `meter` (if any) and the CPU time of `pid` (if any) every `period_s` inside a `with` block."""
+    """Reads `meter` (if any) and the CPU time of `pid` (if any) on the schedule inside a `with` block."""
 
     def __init__(self, meter: Meter | None, pid: int | None, period_s: float = PERIOD_S) -> None:
         self._meter = meter
         self._pid = pid
-        self._period_s = period_s
         self.readings: list[Reading] = []
         self.cpu: list[CpuReading] = []
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._loop, name="wattlane-recorder", daemon=True)
+        self._poller = Poller(self._read, period_s=period_s)
 
     def __enter__(self) -> Self:
-        self.mark()
-        self._thread.start()
+        self._read()
+        self._poller.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.mark()
+        self._poller.stop()
+        self._read()
 
     def mark(self) -> float:
-        """Read everything once, now, and return the time: the edges of a window are marked so."""
-        with self._lock:
-            if self._meter is not None:
-                self.readings.append(self._meter.read())
-            now_s = time.monotonic()
-            if self._pid is not None:
-                self.cpu.append(CpuReading(now_s, cpu_seconds(self._pid)))
-            return now_s
+        """Stamp the time and ask for dense readings from now on: the edges of a window are marked so."""
+        return self._poller.edge()
 
     def cpu_used_s(self, start_s: float, end_s: float) -> float | None:
-        """Return CPU seconds between the first and the last good reading in the window; None without two of them."""
-        inside = [r.cpu_s for r in self.cpu if start_s <= r.time_s <= end_s and r.cpu_s is not None]
-        return inside[-1] - inside[0] if len(inside) >= 2 else None
+        """Return CPU seconds of the window, interpolated at its edges; None without two good readings in or beside it.
+
+        Where the processes were gone before its end, what they had used by their last reading counts.
+        """
+        near_s = 2 * PERIOD_S
+        good = [(r.time_s, r.cpu_s) for r in self.cpu if r.cpu_s is not None]
+        good = [(time_s, cpu_s) for time_s, cpu_s in good if start_s - near_s <= time_s <= end_s + near_s]
+        if len(good) < 2 or good[0][0] > end_s or good[-1][0] < start_s:
+            return None
+        times_s, used_s = np.array(good).T
+        at = np.interp([start_s, end_s], times_s, used_s)
+        return float(at[1] - at[0])
 
     def table(self, origin_s: float) -> pl.DataFrame:
         """Return the raw record, one row a channel and reading, `time_s` since `origin_s`."""
@@ -92,6 +94,10 @@ class Recorder:
         schema = {"time_s": pl.Float64, **dict.fromkeys(texts, pl.String), **dict.fromkeys(numbers, pl.Float64)}
         return pl.DataFrame(rows, schema=schema).sort("time_s", maintain_order=True)
 
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period_s):
-            self.mark()
+    def _read(self) -> None:
+        if self._meter is not None:
+            self.readings.append(self._meter.read())
+        now_s = time.monotonic()
+        # Walking the processes costs more than it tells at the dense rate.
+        if self._pid is not None and not (self.cpu and now_s - self.cpu[-1].time_s < CPU_PERIOD_S):
+            self.cpu.append(CpuReading(now_s, cpu_seconds(self._pid)))

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 REACH = 6  # ticks on each side that may place one
 JITTER = 0.01  # share of a period by which a tick may be early or late
+SAME_S = 1e-4  # polls closer than this are one
+FEWEST = 8  # polls that tell whether a counter moves at each of them
 NARROW_SHARE = 0.3  # of the distance to the next tick: brackets below it count for the period
 
 
@@ -78,8 +80,8 @@ def reconstruct(times_s: Array, energy_j: Array, period_s: float | None = None) 
     moved = np.flatnonzero(steps > 0)
     lo, hi, shown = times_s[moved], times_s[moved + 1], energy_j[moved + 1]
     found_s, sd_s = _period_s(lo, hi) if period_s is None else (period_s, 0.0)
-    if found_s is not None:
-        lo = np.maximum(lo, hi - (1 + JITTER) * found_s - 2 * sd_s)
+    longest_s = _longest_s(times_s, steps) if found_s is None else (1 + JITTER) * found_s + 2 * sd_s
+    lo = np.maximum(lo, hi - longest_s)
     if len(moved):
         unknown_s = found_s if found_s is not None else float(np.median(np.diff(hi))) if len(hi) > 1 else hi[0] - lo[0]
         lo, hi = np.concatenate(([times_s[0] - unknown_s], lo)), np.concatenate(([times_s[0]], hi))
@@ -102,3 +104,14 @@ def _period_s(lo: Array, hi: Array) -> tuple[float | None, float]:
     count, rows = int(seen.sum()), int((np.diff(seen.astype(int), prepend=0) == 1).sum())
     spread_s = float(width[1:][seen].mean()) * float(np.sqrt(rows / 6)) / count
     return float(apart[seen].mean()), spread_s
+
+
+def _longest_s(times_s: Array, steps: Array) -> float:
+    """Return a length that the period does not exceed: the shortest distance of polls between which it always moved."""
+    apart = np.diff(times_s)
+    told = apart > SAME_S
+    apart, steps = apart[told], steps[told]
+    if len(apart) < FEWEST:
+        return float("inf")
+    shortest_s = float(np.partition(apart, FEWEST - 1)[FEWEST - 1])
+    return shortest_s if (steps[apart <= shortest_s] > 0).all() else float("inf")

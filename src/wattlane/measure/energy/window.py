@@ -69,7 +69,8 @@ def aligned(ticks: Ticks, start_s: float, end_s: float) -> CounterEnergy | None:
     None if there is no such pair of ticks.
     """
     times = ticks.time_s
-    first, last = int(np.searchsorted(times, start_s)), int(np.searchsorted(times, end_s))
+    # The first entry is the first poll, not a tick that was seen.
+    first, last = max(int(np.searchsorted(times, start_s)), 1), int(np.searchsorted(times, end_s))
     if first >= last or last >= len(times):
         return None
     places = [ticks.place(index) for index in (first, last)]

@@ -1,0 +1,207 @@
+"""Windows in one's own code: energy of the stretch, overlap, alignment, decorators, and no GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from wattlane.core.errors import MeasurementError
+from wattlane.core.types import Origin
+from wattlane.measure import live
+from wattlane.measure.account import ABSENT
+from wattlane.measure.live import Telemetry, window
+from wattlane.measure.meters.card import CardSensor, SimulatedCard
+from wattlane.measure.meters.loads import constant
+from wattlane.measure.poller import Poller
+from wattlane.measure.recorder import CpuReading, Recorder
+from wattlane.measure.schedule import DENSE_PERIOD_S, poll_times
+
+
+@pytest.fixture
+def telemetry():
+    made = Telemetry(SimulatedCard(constant(200.0), CardSensor(tick_s=0.05, tick_phase_s=0.01)))
+    yield made
+    made.close()
+
+
+def test_a_window_has_the_energy_of_its_stretch(telemetry):
+    with window("work", telemetry=telemetry) as seen:
+        time.sleep(0.4)
+    energy = seen.energy
+    assert energy.energy_j_lo <= 200 * seen.duration_s <= energy.energy_j_hi
+    assert energy.energy_j == pytest.approx(200 * seen.duration_s, rel=0.05)
+    assert (energy.source, energy.status) == ("simulated counter", Origin.MODELLED)
+
+
+def test_windows_overlap_and_nest(telemetry):
+    outer, inner = telemetry.window("outer"), telemetry.window("inner")
+    with outer:
+        time.sleep(0.15)
+        inner.__enter__()
+        time.sleep(0.2)
+    time.sleep(0.1)
+    inner.__exit__()
+    for each in (outer, inner):
+        assert each.energy.energy_j == pytest.approx(200 * each.duration_s, rel=0.06)
+    assert outer.start_s < inner.start_s < outer.end_s < inner.end_s
+
+
+def test_an_aligned_window_waits_for_the_counter_and_has_no_edges_part(telemetry):
+    with window("work", telemetry=telemetry, align=True) as seen:
+        time.sleep(0.2)
+    assert seen.energy.error_parts["edges_j"] == 0
+    assert seen.energy.error_parts["tick_j"] < 0.03 * seen.energy.energy_j
+    ticks = seen.energy.energy_j / (200 * 0.05)
+    assert ticks == pytest.approx(round(ticks), abs=0.01)
+
+
+def test_entering_and_leaving_cost_microseconds_however_slow_the_meter_is():
+    card = SimulatedCard(constant(200.0), CardSensor())
+
+    def slow():
+        time.sleep(0.02)
+        return card.read()
+
+    telemetry = Telemetry(SimpleNamespace(read=slow))
+    with telemetry.window():
+        pass
+    costs = []
+    for _ in range(40):
+        seen = telemetry.window()
+        before = time.perf_counter()
+        with seen:
+            pass
+        costs.append((time.perf_counter() - before) / 2)
+        time.sleep(0.002)
+    telemetry.close()
+    assert sorted(costs)[len(costs) // 2] < 50e-6
+
+
+def test_a_decorator_opens_a_window_for_each_call(telemetry):
+    @window("step", telemetry=telemetry)
+    def step(seconds):
+        """Say how long."""
+        time.sleep(seconds)
+        return seconds
+
+    assert [step(0.1), step(0.2)] == [0.1, 0.2]
+    assert step.__doc__ == "Say how long."
+    assert [w.name for w in step.windows] == ["step", "step"]
+    assert [w.energy.energy_j for w in step.windows] == pytest.approx([20, 40], rel=0.15)
+
+
+def test_a_decorated_coroutine_is_metered_until_it_ends(telemetry):
+    @window(telemetry=telemetry)
+    async def step():
+        await asyncio.sleep(0.2)
+
+    asyncio.run(step())
+    assert step.windows[0].duration_s >= 0.2
+    assert step.windows[0].name.endswith("step")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    def absent():
+        raise MeasurementError("NVML does not answer")
+
+    monkeypatch.setattr(live, "own_gpu", absent)
+
+
+def test_without_a_gpu_a_window_raises_or_is_absent_by_request(no_gpu):
+    with pytest.raises(MeasurementError, match="does not answer"):
+        window("prefill")
+    with window("prefill", absent="absent") as seen:
+        pass
+    assert seen.energy == ABSENT
+    assert seen.energy.energy_j is None
+    assert seen.duration_s >= 0
+
+
+def test_an_open_or_reused_window_is_refused(telemetry):
+    with window(telemetry=telemetry) as seen, pytest.raises(MeasurementError, match="not closed yet"):
+        _ = seen.energy
+    with pytest.raises(MeasurementError, match="entered before"):
+        seen.__enter__()
+
+
+def test_the_gpu_of_this_process_is_metered_and_a_choice_among_others_refused(monkeypatch):
+    from wattlane.measure.meters import nvml
+
+    def card(uuid, *pids):
+        return SimpleNamespace(uuid=uuid, busy_pids=pids)
+
+    monkeypatch.setattr(nvml, "connect", lambda library=None: None)
+    monkeypatch.setattr(nvml, "cards", lambda library: [card("GPU-a", 1), card("GPU-b", 2)])
+    with pytest.raises(MeasurementError, match="GPU-a, GPU-b"):
+        live.own_gpu.__wrapped__()
+    monkeypatch.setattr("os.getpid", lambda: 2)
+    monkeypatch.setattr(nvml, "NvmlMeter", lambda uuids, library: SimpleNamespace(uuids=uuids))
+    assert live.own_gpu.__wrapped__()._meter.uuids == ["GPU-b"]
+
+
+def test_the_telemetry_sleeps_when_no_window_is_open(telemetry, monkeypatch):
+    monkeypatch.setattr(live, "LINGER_S", 0.1)
+    with telemetry.window() as seen:
+        pass
+    assert seen.energy.energy_j is not None
+    time.sleep(0.4)
+    used_s = telemetry.cpu_s
+    time.sleep(0.2)
+    assert telemetry.cpu_s == used_s
+
+
+def test_polls_are_dense_after_an_edge_and_sparse_elsewhere():
+    times = []
+    poller = Poller(lambda: times.append(time.monotonic()))
+    poller.start()
+    time.sleep(0.3)
+    edge_s = poller.edge()
+    time.sleep(0.5)
+    poller.stop()
+    after = [t for t in times if edge_s <= t <= edge_s + 0.1]
+    before = [t for t in times if t < edge_s]
+    assert len(after) >= 8
+    assert len(before) <= 8
+    assert after[0] - edge_s < DENSE_PERIOD_S
+
+
+def test_the_schedule_of_the_simulation_is_that_of_the_thread():
+    times = poll_times(0.0, 10.0, (4.0,), seed=1)
+    dense = times[(times >= 4.0) & (times < 4.1)]
+    assert len(dense) >= 12
+    assert len(times[(times > 6) & (times < 7)]) == 20
+
+
+def test_a_recorder_keeps_polling_until_the_tick_after_the_last_mark():
+    recorder = Recorder(SimulatedCard(constant(100.0), CardSensor(tick_s=0.1)), None)
+    with recorder:
+        start_s = recorder.mark()
+        time.sleep(0.3)
+        end_s = recorder.mark()
+    times = [reading.time_s for reading in recorder.readings]
+    assert times[0] <= start_s
+    assert times[-1] >= end_s + 0.2
+    assert recorder.cpu_used_s(start_s, end_s) is None
+
+
+def test_cpu_seconds_are_interpolated_at_the_edges_and_end_with_the_process():
+    recorder = Recorder(None, 1)
+    recorder.cpu = [CpuReading(0.05 * i, 0.02 * i if i < 20 else None) for i in range(40)]
+    assert recorder.cpu_used_s(0.125, 0.525) == pytest.approx(0.16)
+    assert recorder.cpu_used_s(0.5, 1.5) == pytest.approx(0.38 - 0.2)
+    assert recorder.cpu_used_s(1.5, 1.9) is None
+
+
+def test_cpu_seconds_of_a_busy_process_are_counted():
+    recorder = Recorder(None, os.getpid())
+    with recorder:
+        start_s, before_s = recorder.mark(), time.process_time()
+        while time.process_time() - before_s < 0.3:
+            pass
+        used_s, end_s = time.process_time() - before_s, recorder.mark()
+    assert recorder.cpu_used_s(start_s, end_s) == pytest.approx(used_s, abs=0.06)
