@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import polars as pl
 import pytest
 from measure_fake_server import serving
 
+from wattlane.cli.app import run as command
 from wattlane.core.errors import InputError
 from wattlane.core.files import read_json
 from wattlane.core.served import read_served
@@ -112,3 +115,18 @@ def test_a_ratio_without_energy_or_without_success_is_absent():
     lost = per_success(5.0, rows((1, 1), outcome="failed"))
     assert (lost.energy_j_per_request, lost.energy_j_per_output_token) == (None, None)
     assert str(lost) == "energy absent; 0 of 1 requests completed"
+
+
+def test_the_verb_divides_by_prompt_length_where_asked(tmp_path, capsys):
+    with serving("llamacpp") as server:
+        arguments = ["measure", server.base_url, "burst:n=4,input=6,output=4", "-o", str(tmp_path), "--buckets", "5,50"]
+        assert command(arguments) == 0
+        out = capsys.readouterr().out
+        assert command([*arguments, "--json"]) == 0
+        body = json.loads(capsys.readouterr().out)
+    assert "5-49 in" in out
+    assert "4 of 4" in out
+    assert "Energy by bucket: absent" in out
+    assert [row["bucket"] for row in body["buckets"]] == ["5-49 in", ALL]
+    assert command(["measure", "http://127.0.0.1:1", "burst:n=1", "-o", str(tmp_path), "--buckets", "a"]) == 1
+    assert "expected token counts such as 128,512,2048" in capsys.readouterr().err

@@ -44,7 +44,8 @@ class Energy:
     def __str__(self) -> str:
         if self.energy_j is None:
             return "absent"
-        return f"{self.energy_j:.4g} J [{self.energy_j_lo:.4g}, {self.energy_j_hi:.4g}] {self.status.value}"
+        scope = self.status.value if self.boundary is None else f"{self.status.value}, {self.boundary.value}"
+        return f"{self.energy_j:.4g} J [{self.energy_j_lo:.4g}, {self.energy_j_hi:.4g}] {scope}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,9 @@ def measure(
     limit_s: Annotated[float, typer.Option("--limit-s", help="Time limit of each request, seconds.")] = 600.0,
     ttft_s: Annotated[float, typer.Option("--ttft-s", help="Target for the time to first token, seconds.")] = 1.0,
     tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
+    buckets: Annotated[
+        str | None, typer.Option(help="Also divide by prompt length at these token counts, e.g. 128,512,2048.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print measurement.json to stdout.")] = False,
 ) -> None:
     """Drive a real engine with a workload and record every request, phases in time, and energy where a sensor sees it.
@@ -44,8 +47,10 @@ def measure(
     """
     from rich.progress import Progress
 
+    from wattlane.cli.buckets import read_edges
     from wattlane.measure import run
 
+    edges = None if buckets is None else read_edges(buckets)
     with Progress(console=say, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
@@ -63,15 +68,27 @@ def measure(
             limit_s=limit_s,
             on_progress=show,
         )
+    rows = None if edges is None else _buckets(result, edges)
     if json_output:
-        emit_json(result.as_dict())
+        emit_json(result.as_dict() | ({} if rows is None else {"buckets": rows}))
     else:
-        _print(result)
+        _print(result, rows)
     if not result.valid:
         raise MeasurementError(f"{out}: the measurement is not valid: {result.reasons[0]}")
 
 
-def _print(result: Measurement) -> None:
+def _buckets(result: Measurement, edges: tuple[int, ...]) -> list[dict[str, Any]]:
+    from wattlane.core.served import read_served
+    from wattlane.measure.buckets import PhaseCosts, by_length
+
+    return by_length(
+        read_served(result.folder / "served.parquet"), PhaseCosts.of(result.as_dict()), edges, slo=result.slo
+    )
+
+
+def _print(result: Measurement, rows: list[dict[str, Any]] | None) -> None:
+    from wattlane.cli.buckets import bucket_table
+
     latency = result.latency
     typer.echo(f"requests   {result.requests}, {result.failed} failed; {result.window_s:.2f} s")
     typer.echo(f"tokens     {result.input_tokens} in, {result.output_tokens} out")
@@ -80,6 +97,8 @@ def _print(result: Measurement) -> None:
     for name, phase in (("prefill", result.prefill), ("decode", result.decode)):
         typer.echo(f"{name:<10} {phase.duration_s:.2f} s active, {phase.tokens} tokens, energy {phase.energy}")
     typer.echo(f"whole run  energy {result.energy}")
+    if rows is not None:
+        bucket_table(rows)
     for reason in result.reasons:
         say.print(f"  {reason}", markup=False, soft_wrap=True)
 
