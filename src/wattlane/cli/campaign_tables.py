@@ -24,9 +24,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     typer.echo(f"{plan['name']}: {len(plan['cells'])} cells, {plan['cells_skipped']} left out by the grid")
     typer.echo(f"trials     {least if most == least else f'{least} to {most}'}, {plan['order']}")
     typer.echo(f"requests   at least {plan['requests_least']:,}")
-    typer.echo(
-        f"time       about {span(plan['estimate_s'])} for the least trials, if the engine keeps up with the arrivals"
-    )
+    typer.echo(f"time       {span(plan['estimate_s'])} of arrivals, rests and starts; the engine's own comes on top")
     rows = [
         [
             cell["cell"],

@@ -48,11 +48,11 @@ class OnRay:
 
     def run(self, trials: Iterable[Trial]) -> Iterator[Outcome]:
         """Submit all trials and yield each outcome as it ends, its files written below the campaign's folder."""
-        waiting = {self._remote.remote(trial): trial for trial in trials}
+        waiting = [(self._remote.remote(trial), trial) for trial in trials]
         while waiting:
-            ready, _ = self._ray.wait(list(waiting), num_returns=1)
-            for reference in ready:
-                trial = waiting.pop(reference)
+            ready, _ = self._ray.wait([reference for reference, _ in waiting], num_returns=1)
+            for reference, trial in [pair for pair in waiting if pair[0] in ready]:
+                waiting.remove((reference, trial))
                 try:
                     outcome = self._ray.get(reference)
                 except Exception as error:  # noqa: BLE001 Ray raises its own and the task's errors; each is a failed trial
