@@ -1,0 +1,112 @@
+"""transformers called directly: phases, precisions, decodings, and what is recorded of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from engine_targets import PIN, python_with
+
+from wattlane.core.errors import MeasurementError
+from wattlane.measure.engines.transformers_inprocess import TransformersInProcess
+from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN, random_checkpoint
+from wattlane.measure.spec import parse_spec
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+NEEDS = ("torch", "transformers", "accelerate")
+# option values -> (stored type, compute dtype) that the loaded weights must turn out to have
+PRECISIONS = {
+    "dtype=float32": ("FLOAT32", "float32"),
+    "dtype=bfloat16": ("BFLOAT16", "bfloat16"),
+    "dtype=float16": ("FLOAT16", "float16"),
+    "dtype=float32,quantization=torch_int8": ("QINT8", "int8"),
+    "dtype=bfloat16,quantization=bnb_int8": ("INT8", "int8"),
+    "dtype=bfloat16,quantization=bnb_nf4": ("NF4", "bfloat16"),
+}
+
+
+def opened(options: str = "dtype=float32") -> TransformersInProcess:
+    needs = (*NEEDS, "bitsandbytes") if "bnb" in options else NEEDS
+    return TransformersInProcess(parse_spec(f"transformers-inprocess:{PIN},python={python_with(*needs)},{options}"))
+
+
+def prompts(*lengths: int) -> list[list[int]]:
+    generator = np.random.default_rng(7)
+    return [generator.integers(FIRST_PLAIN_TOKEN, 4096, length).tolist() for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def plain(cache: None, pinned: None) -> Iterator[TransformersInProcess]:
+    assistant = random_checkpoint("tiny", 1)
+    with opened(f"dtype=float32,assistant={assistant}") as engine:
+        yield engine
+
+
+def test_boundary_inside_the_run_and_the_whole_run_write_the_same_work(plain: TransformersInProcess) -> None:
+    read = plain.prefill(prompts(64, 64))
+    steps = plain.decode(7)
+    assert read.duration_s > 0
+    assert len(steps) == 7
+    edges = [read.end_s, *(edge for step in steps for edge in (step.start_s, step.end_s))]
+    assert edges == sorted(edges), "the boundary lies between the phases"
+
+
+def test_padding_changes_no_token_and_is_counted_as_computed_only(plain: TransformersInProcess) -> None:
+    short, long = prompts(9, 40)
+    alone = plain.generate([short], 12).outputs[0]
+    together = plain.generate([short, long], 12)
+    assert together.outputs[0] == alone
+    assert (together.tokens.input_effective_tokens, together.tokens.input_computed_tokens) == (49, 80)
+    assert (together.tokens.output_effective_tokens, together.tokens.output_computed_tokens) == (24, 24)
+
+
+def test_continuous_batching_writes_the_tokens_of_static_batching(plain: TransformersInProcess) -> None:
+    batch = prompts(9, 40, 17)
+    static = plain.generate(batch, 8)
+    continuous = plain.generate(batch, 8, batching="continuous")
+    assert continuous.outputs == static.outputs
+    assert continuous.tokens.input_computed_tokens == 66
+    assert static.tokens.input_computed_tokens == 120
+
+
+@pytest.mark.parametrize("decoding", ["sample", "beam", "assisted"])
+def test_other_decodings_write_the_asked_number_of_tokens(plain: TransformersInProcess, decoding: str) -> None:
+    answer = plain.generate(prompts(16), 10, decoding=decoding)
+    assert len(answer.outputs[0]) == 10
+    if decoding == "assisted":  # speculation may change the speed, never the answer
+        assert answer.outputs == plain.generate(prompts(16), 10).outputs
+
+
+def test_a_failed_request_leaves_the_child_alive(plain: TransformersInProcess) -> None:
+    with pytest.raises(MeasurementError, match="one prompt at a time"):
+        plain.generate(prompts(8, 8), 4, decoding="assisted")
+    assert len(plain.generate(prompts(8), 4).outputs[0]) == 4
+
+
+@pytest.mark.parametrize("options", PRECISIONS)
+def test_precision_is_read_off_the_loaded_weights(options: str, figure: Callable[[str], None]) -> None:
+    with opened(f"size=small,{options}") as engine:
+        engine.prefill(prompts(128))
+        engine.decode(2)
+        read, steps = engine.prefill(prompts(128)), engine.decode(8)
+        about = engine.describe()
+    assert (about["stored_type"], about["compute_dtype"]) == PRECISIONS[options]
+    assert about["versions"]["torch"].startswith("2.")
+    decode_ms = 1e3 * min(step.cpu_s for step in steps)
+    figure(
+        f"in process    {about['stored_type']:9s} products in {about['compute_dtype']:9s} "
+        f"prefill-128 {1e3 * read.cpu_s:6.1f} CPU ms, decode {decode_ms:5.1f} CPU ms a token"
+    )
+
+
+def test_four_bits_without_a_kind_record_which_kind_it_was() -> None:
+    with opened("dtype=bfloat16,quantization=bnb_int4") as engine:
+        assert engine.describe()["stored_type"] in {"FP4", "NF4"}
+
+
+@pytest.mark.parametrize(("options", "words"), [("compile=1", "CUDA"), ("quantization=ao_int8", "torchao")])
+def test_what_this_machine_cannot_do_is_refused_with_its_reason(options: str, words: str) -> None:
+    with pytest.raises(MeasurementError, match=words), opened(options):
+        pass
