@@ -177,3 +177,8 @@ def test_three_digits_are_within_half_a_percent_of_the_value(value: float) -> No
 )
 def test_numbers_read_as_people_write_them(text: str, expected: str) -> None:
     assert text.replace("\u00a0", " ") == expected
+
+
+def test_rounding_of_a_sum_is_shown_as_zero_not_with_digits() -> None:
+    assert units.one(5.8e-14, units.ENERGY).split(units.GLUE)[0] == "0"
+    assert units.row([0.343, 5.8e-14], units.ENERGY)[0].startswith("343")

@@ -23,6 +23,7 @@ from wattlane.model.clock import ClockPrior, draw_clock_prior
 from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
 
 KIND = "profile"
+ROUNDING = 1e-4  # profile files keep five digits of their ranges
 FAMILY_KEYS = ("covariance_log", "group_sd_time", "group_sd_power", "range", "residuals")
 SAME_WIDTH = {"fp16": "bf16"}
 
@@ -70,7 +71,7 @@ class Profile:
         found = [
             f"{name} {value:.4g} outside [{limits[name][0]:.4g}, {limits[name][1]:.4g}]"
             for name, value in asked.items()
-            if name in limits and not limits[name][0] <= value <= limits[name][1]
+            if name in limits and not limits[name][0] * (1 - ROUNDING) <= value <= limits[name][1] * (1 + ROUNDING)
         ]
         known = self.family(case).precisions
         if known and SAME_WIDTH.get(case.precision, case.precision) not in known:

@@ -40,6 +40,9 @@ def scale(values: Sequence[float | None], scales: Scales) -> tuple[float, str]:
 
 def row(values: Sequence[float | None], scales: Scales) -> list[str]:
     """Return the values of one row in one unit, or each in its own when they lie 100 times apart."""
+    smallest, _ = scales[-1]
+    # below a thousandth of the smallest unit a value is rounding of a sum, not a figure to print digits of
+    values = [0.0 if value is not None and abs(value) < 1e-3 * smallest else value for value in values]
     sizes = [abs(value) for value in values if value]
     if sizes and max(sizes) >= 100 * min(sizes):
         return [one(value, scales) for value in values]
