@@ -1,0 +1,220 @@
+"""Comparisons on results of known difference: verdicts, coverage, pairs, and what is said of unlike sides."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from measure_fake_trial import FakeRunner, served_table, write_run
+
+from wattlane.cli.app import run as command
+from wattlane.core.errors import InputError
+from wattlane.core.files import write_json
+from wattlane.core.served import write_served
+from wattlane.measure import campaign, compare
+from wattlane.measure.campaigns.grid import parse_grid
+from wattlane.measure.campaigns.schedule import Here
+from wattlane.measure.comparing.blocks import block_length, block_mean
+from wattlane.measure.comparing.differences import Verdict
+
+N = 60
+GRID = """
+name = "g"
+target = "fake:precision={precision}"
+[workload]
+text = "burst:n=4,input=8,output=3"
+[factors]
+precision = ["F32", "Q8_0"]
+[repeats]
+at_least = 6
+"""
+
+
+def requests(e2e_s, energy_j=None, n=N):
+    return served_table(np.arange(n) * 0.1, np.full(n, 8), np.full(n, 3), e2e_s, energy_j)
+
+
+def the(pairing, metric):
+    return next(one for one in pairing.differences if one.metric == metric)
+
+
+def autoregressive(rng, n, rho):
+    values = np.empty(n)
+    values[0] = rng.normal() / np.sqrt(1 - rho**2)
+    for i in range(1, n):
+        values[i] = rho * values[i - 1] + rng.normal()
+    return values
+
+
+@pytest.mark.parametrize(("rho", "least"), [(0.0, 0.93), (0.6, 0.91)])
+def test_block_intervals_cover_the_mean_of_correlated_requests(rho, least):
+    rng = np.random.default_rng(3)
+    found = [block_mean(autoregressive(rng, 400, rho)) for _ in range(800)]
+    covered = np.mean([one.lo <= 0 <= one.hi for one in found])
+    assert least <= covered <= 0.975
+    naive = np.mean([abs(one.mean) <= 1.96 / np.sqrt(400 * (1 - rho**2)) for one in found])
+    assert rho == 0 or naive < 0.75  # what ignoring the correlation would give
+
+
+def test_blocks_grow_with_correlation_and_stay_below_a_fifth():
+    rng = np.random.default_rng(4)
+    assert block_length(autoregressive(rng, 1000, 0.9)) > block_length(autoregressive(rng, 1000, 0.3)) > 1
+    assert block_length(np.arange(50.0)) == 10
+    assert block_length(np.ones(50)) == 1
+    assert block_mean(np.array([])) is None
+    assert block_mean(np.arange(4.0)).lo is None
+
+
+def test_identical_runs_show_no_difference(tmp_path):
+    for name in "ab":
+        write_run(tmp_path / name, requests(0.5, energy_j=4.0), 6.0, 240.0)
+    [pairing] = compare(tmp_path / "a", tmp_path / "b").pairings
+    assert pairing.unlike == ()
+    for metric in ("ttft_s", "tbt_s", "e2e_s", "energy_j_per_request"):
+        assert the(pairing, metric).verdict is Verdict.NOT_SHOWN
+        assert (the(pairing, metric).lo, the(pairing, metric).hi) == (0, 0)
+    assert "one run a side" in pairing.notes[0]
+    assert the(pairing, "window_s").verdict is Verdict.UNDECIDED
+
+
+def test_requests_are_paired_by_id_so_that_a_small_shift_shows_through_a_wide_spread(tmp_path):
+    rng = np.random.default_rng(5)
+    base = rng.uniform(0.5, 5.0, N)
+    write_run(tmp_path / "a", requests(base), 6.0)
+    write_run(tmp_path / "b", requests(base + rng.normal(0.02, 0.005, N)).sample(fraction=1, shuffle=True, seed=1), 6.0)
+    [pairing] = compare(tmp_path / "a", tmp_path / "b").pairings
+    e2e = the(pairing, "e2e_s")
+    assert e2e.verdict is Verdict.HIGHER
+    assert e2e.lo <= 0.02 <= e2e.hi
+    assert (e2e.n, e2e.needed, e2e.basis) == (N, None, "requests")
+
+
+def test_what_did_not_complete_is_left_out_and_counted(tmp_path):
+    table = requests(0.5)
+    failed = table.with_columns(
+        outcome=pl.when(pl.col("request_id") < 6).then(pl.lit("failed")).otherwise(pl.col("outcome"))
+    )
+    write_run(tmp_path / "a", table, 6.0)
+    write_run(tmp_path / "b", failed, 6.0, reasons=["failed_requests: 6 of 60"])
+    [pairing] = compare(tmp_path / "a", tmp_path / "b").pairings
+    assert pairing.matching["matched"] == N - 6
+    assert any(note.startswith("b: 6 of 60 requests did not complete") for note in pairing.notes)
+    assert any("not valid" in note for note in pairing.notes)
+
+
+def test_a_prediction_and_the_day_that_followed_are_told_apart_by_origin(tmp_path):
+    prediction = tmp_path / "prediction"
+    prediction.mkdir()
+    write_served(prediction / "served.parquet", requests(0.5, energy_j=4.0))
+    write_json(prediction / "summary.json", "simulation", {})
+    write_run(tmp_path / "day", requests(0.6, energy_j=5.0), 6.0, 300.0)
+    [pairing] = compare(prediction, tmp_path / "day").pairings
+    assert "origin: modelled against measured" in pairing.unlike
+    assert any(line.startswith("not stated by a: boundary") for line in pairing.unlike)
+    energy = the(pairing, "energy_j_per_request")
+    assert energy.difference == pytest.approx(1.0)
+    assert not energy.like_for_like
+    assert the(pairing, "e2e_s").relative == pytest.approx(0.2)
+    assert the(pairing, "e2e_s").like_for_like
+
+
+def test_unlike_boundary_precision_and_workload_are_named(tmp_path):
+    engine = {"name": "fake", "version": "1", "options": {"precision": "Q8_0"}}
+    write_run(tmp_path / "a", requests(0.5, 4.0), 6.0, 240.0)
+    write_run(tmp_path / "b", requests(0.5, 4.0), 6.0, 240.0, engine=engine, boundary="cpu package")
+    [pairing] = compare(tmp_path / "a", tmp_path / "b").pairings
+    assert "precision: F16 against Q8_0" in pairing.unlike
+    assert "boundary: gpu against cpu package" in pairing.unlike
+    assert not the(pairing, "energy_j_per_request").like_for_like
+
+
+def test_requests_of_other_lengths_are_counted(tmp_path):
+    write_run(tmp_path / "a", requests(0.5), 6.0)
+    longer = requests(0.5).with_columns(input_tokens=pl.col("input_tokens") + pl.col("request_id") % 2)
+    write_run(tmp_path / "b", longer, 6.0)
+    [pairing] = compare(tmp_path / "a", tmp_path / "b").pairings
+    assert f"{N // 2} of {N} requests of the same id have other input lengths" in pairing.notes
+
+
+def repeated(folder, window_s, power_w=None):
+    grid = parse_grid("g", GRID)
+    return campaign(grid, folder, scheduler=Here(folder, FakeRunner(window_s, power_w)))
+
+
+def noisy(shift_s, seed=0, sd_s=0.05):
+    def window_s(trial):
+        drawn = np.random.default_rng([seed, trial.number, trial.cell.factors["precision"] == "F32"])
+        common = np.random.default_rng([99, trial.number]).normal(0, 1.0)  # what both cells of a round share
+        return 10 + common + drawn.normal(0, sd_s) + (shift_s if trial.cell.factors["precision"] == "F32" else 0)
+
+    return window_s
+
+
+def cells_of(result):
+    return [result.folder / "cells" / cell["cell"] for cell in result.summary["cells"]]
+
+
+def test_cells_of_one_campaign_are_paired_round_by_round(tmp_path):
+    one, other = cells_of(repeated(tmp_path, noisy(0.5)))
+    [pairing] = compare(one, other).pairings
+    window = the(pairing, "window_s")
+    assert window.verdict is Verdict.LOWER  # the spread that both share, 20 times the noise, cancels
+    assert window.lo <= -0.5 <= window.hi
+    assert window.n == 6
+
+
+def test_no_difference_shown_comes_with_the_repeats_that_would_decide(tmp_path):
+    one, other = cells_of(repeated(tmp_path, noisy(0.01)))
+    window = the(compare(one, other).pairings[0], "window_s")
+    assert window.verdict is Verdict.NOT_SHOWN
+    assert window.lo < 0 < window.hi
+    assert window.needed is None or window.needed > 6
+
+
+def test_the_meters_own_error_keeps_equal_readings_from_deciding(tmp_path):
+    one, other = cells_of(repeated(tmp_path, lambda t: 1.0, 0.1))  # 0.1 J known to within 1 J
+    energy = the(compare(one, other).pairings[0], "energy_j_per_request")
+    assert energy.verdict is Verdict.NOT_SHOWN
+    assert energy.hi == pytest.approx(np.sqrt(2) / 4 / np.sqrt(6), rel=0.01)
+
+
+def test_campaigns_are_matched_by_factors_and_the_rest_is_named(tmp_path):
+    repeated(tmp_path / "a", noisy(0.5))
+    grid = parse_grid("g", GRID, {"factors.precision": ["F32", "F16", "Q4_0"]})
+    campaign(grid, tmp_path / "b", scheduler=Here(tmp_path / "b", FakeRunner(noisy(0.0))))
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert [pairing.name for pairing in found.pairings] == ["precision=F32"]
+    assert found.only_a == ("precision=Q8_0",)
+    assert found.only_b == ("precision=F16", "precision=Q4_0")
+
+
+def test_what_cannot_be_compared_is_refused_with_what_was_found(tmp_path):
+    write_run(tmp_path / "run", requests(0.5), 6.0)
+    repeated(tmp_path / "campaign", noisy(0.0))
+    with pytest.raises(InputError, match="found nothing to compare"):
+        compare(tmp_path / "run", tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"2 cells.*the requests of one run"):
+        compare(tmp_path / "campaign", tmp_path / "run" / "served.parquet")
+    other = requests(0.5).with_columns(request_id=pl.col("request_id") + 1000)
+    write_run(tmp_path / "other", other, 6.0)
+    with pytest.raises(InputError, match="no request of the same id"):
+        compare(tmp_path / "run", tmp_path / "other")
+    grid = parse_grid("g", GRID, {"factors.precision": ["A", "B"]})
+    campaign(grid, tmp_path / "apart", scheduler=Here(tmp_path / "apart", FakeRunner()))
+    with pytest.raises(InputError, match="no cell has the same factors"):
+        compare(tmp_path / "campaign", tmp_path / "apart")
+
+
+def test_the_verb_prints_answers_and_json(tmp_path, capsys):
+    one, other = cells_of(repeated(tmp_path, noisy(0.5), 100.0))
+    assert command(["compare", str(one), str(other)]) == 0
+    out = capsys.readouterr().out
+    assert "b is lower" in out
+    assert "no difference shown" in out
+    assert "6 pairs" in out
+    assert command(["compare", str(one), str(other), "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["pairings"][0]["matching"]["matched"] == 6
+    assert command(["compare", str(one), str(tmp_path / "no")]) == 1
