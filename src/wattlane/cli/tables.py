@@ -81,7 +81,10 @@ def headline(body: dict[str, Any]) -> str:
             f"{body['baseline']['slo_attainment']:.1%}; {attained}."
         )
     if body["verdict"] != "saving":
-        return f"No saving shown, a tie: the best plan's interval holds zero ({lo:.0%} to {hi:.0%}); {attained}."
+        return (
+            f"No saving shown, a tie with {body['baseline']['label']}: the best plan's interval holds zero "
+            f"({lo:.0%} to {hi:.0%}, modelled GPU energy); {attained}."
+        )
     return (
         f"The plan uses {body['saving_fraction']:.0%} less GPU energy ({lo:.0%} to {hi:.0%}, modelled) than "
         f"{body['baseline']['label']}, with {attained}."

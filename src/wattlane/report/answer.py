@@ -127,7 +127,7 @@ def _keeps(run: Run) -> tuple[str, str]:
 def _notes(run: Run) -> tuple[str, ...]:
     summary = run.summary
     clocks = (
-        f"Without setting clocks, which needs administrator rights, the saving is "
+        f"Without setting clocks, which needs administrator rights, the saving against {baseline(run)} is "
         f"{_with_interval(summary.saving_without_clocks, summary.saving_without_clocks_interval)}."
     )
     tuned = (

@@ -153,9 +153,10 @@ def _tiles(run: Run) -> list[Tile]:
 def _saved(run: Run) -> Tile:
     interval = units.between(run.summary.saving_interval)
     if answer.claimed(run):
-        return Tile("energy saved", units.percent(run.summary.saving_fraction), f"{interval}; {answer.origin(run)}")
+        note = f"{interval} against {answer.baseline(run)}; {answer.origin(run)}, {answer.boundary(run)}"
+        return Tile("energy saved", units.percent(run.summary.saving_fraction), note)
     value = units.ABSENT if run.summary.saving_fraction is None else "none shown"
-    return Tile("energy saved", value, f"interval {interval}")
+    return Tile("energy saved", value, f"interval {interval} against {answer.baseline(run)}")
 
 
 def _saved_per_month(run: Run) -> Tile:
@@ -165,4 +166,5 @@ def _saved_per_month(run: Run) -> Tile:
     if not answer.claimed(run):
         return Tile("saved per month", "none shown", "as no saving is shown")
     _, kwh, money, carbon = tables.months(run).rows[0]
-    return Tile("saved per month", kwh, f"{money}, {carbon}, with every knob; {answer.origin(run)}")
+    note = f"{money}, {carbon}, with every knob, against the baseline; {answer.origin(run)}"
+    return Tile("saved per month", kwh, note)

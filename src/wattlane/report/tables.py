@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wattlane.report import units
-from wattlane.report.answer import answer, boundary, claimed, origin
+from wattlane.report.answer import answer, baseline, boundary, claimed, origin
 from wattlane.report.figures.knobs import setting
 from wattlane.report.run import Run
 from wattlane.report.summary import Case, Measured
@@ -127,17 +127,17 @@ def _counts(name: str, values: Sequence[int | None]) -> tuple[str, ...]:
 def savings(run: Run) -> Table:
     """Return the three savings with their intervals."""
     summary = run.summary
+    free, free_interval = summary.saving_without_clocks, summary.saving_without_clocks_interval
     rows = tuple(
         (name, units.percent(value), units.between(interval))
         for name, value, interval in (
-            ("plan against baseline", summary.saving_fraction, summary.saving_interval),
-            ("without clocks", summary.saving_without_clocks, summary.saving_without_clocks_interval),
-            ("plan against tuned baseline", summary.saving_against_tuned, summary.saving_against_tuned_interval),
+            ("plan against the baseline", summary.saving_fraction, summary.saving_interval),
+            ("without clocks against the baseline", free, free_interval),
+            ("plan against the tuned baseline", summary.saving_against_tuned, summary.saving_against_tuned_interval),
         )
     )
-    return Table(
-        "Saving of energy", ("", "saving", "interval"), rows, f"Energy: {origin(run)}, boundary {boundary(run)}."
-    )
+    note = f"Against {baseline(run)}. Energy: {origin(run)}, boundary {boundary(run)}."
+    return Table("Saving of energy", ("", "saving", "interval"), rows, note)
 
 
 _KNOBS = (

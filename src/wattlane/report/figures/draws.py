@@ -73,7 +73,7 @@ def describe(run: Run) -> str:
         return "The draws of the saving are absent."
     none = float(np.mean(values <= 0))
     return (
-        f"{len(values):,} draws: median saving {units.percent(float(np.median(values)))}, "
+        f"{len(values):,} draws: median saving against the baseline {units.percent(float(np.median(values)))}, "
         f"interval {units.between(run.summary.saving_interval)} (shaded); "
         f"{units.percent(none)} of the draws show no saving."
     )
