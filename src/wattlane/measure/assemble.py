@@ -17,7 +17,11 @@ from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, spli
 from wattlane.measure.pick import Picked
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement, PhaseResult
+from wattlane.measure.scenes import trial_activity, trial_scene
 from wattlane.measure.spans import find_spans
+from wattlane.measure.validity.codes import Verdict as Checked
+from wattlane.measure.validity.judge import examine
+from wattlane.measure.validity.scene import Health
 from wattlane.measure.verdict import Circumstances, judge, lateness_p99_s
 
 if TYPE_CHECKING:
@@ -51,6 +55,8 @@ class Driven:
     client_cpu_s: float
     interrupted: bool
     engine_ended: str | None
+    clock_pairs: tuple[tuple[float, float], ...] = ()
+    looks: tuple[Health, ...] = ()
 
 
 def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measurement:
@@ -71,6 +77,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         engine_ended=driven.engine_ended,
         interrupted=driven.interrupted,
         open_loop=asked.open_loop,
+        checked=_checked(asked, driven, recorder, spans.busy_s),
     )
     verdict = judge(table, seen)
     counts = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
@@ -79,6 +86,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         engine=asked.engine,
         workload={"name": asked.load.name, "requests": len(asked.load), "span_s": asked.load.span_s},
         valid=verdict.valid,
+        verdict=verdict.status,
         complete=not (driven.interrupted or driven.engine_ended),
         reasons=verdict.reasons,
         requests=len(table),
@@ -101,6 +109,15 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         folder=asked.folder,
         host={"cores": os.cpu_count(), "load_1_min": os.getloadavg()[0]},
     )
+
+
+def _checked(asked: Conditions, driven: Driven, recorder: Recorder, busy_s: float) -> Checked:
+    """Return what the checks of sensors, devices, clocks and load found."""
+    edges_s = (driven.start_s, driven.end_s)
+    activity = trial_activity(
+        driven.table, edges_s, busy_s, driven.client_cpu_s, driven.clock_pairs, open_loop=asked.open_loop
+    )
+    return examine(trial_scene(recorder.readings, driven.looks, activity, asked.picked.meter, driven.idle_edges_s))
 
 
 def _energy(asked: Conditions, driven: Driven, recorder: Recorder, cpu_s: float | None) -> tuple[Energy, float | None]:

@@ -71,6 +71,7 @@ class Measurement:
     provenance: Provenance
     folder: Path
     host: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str = "valid"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `measurement.json`."""
@@ -79,6 +80,7 @@ class Measurement:
             "engine": dict(self.engine),
             "workload": dict(self.workload),
             "valid": self.valid,
+            "verdict": self.verdict,
             "complete": self.complete,
             "reasons": list(self.reasons),
             "requests": self.requests,

@@ -23,6 +23,7 @@ from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement
 from wattlane.measure.warmup import ONCE, Preparation, warm_up
+from wattlane.measure.watch import Watch, with_looks
 from wattlane.measure.workloads import resolve_workload
 
 IDLE_WINDOW_S = 2.0
@@ -75,14 +76,19 @@ def run(
         delivery = Delivery(
             engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress
         )
-        driven = _drive(engine, load, delivery, recorder, has_idle_window=picked.meter is not None)
+        watch = Watch.of(picked.meter)
+        with watch:
+            driven = _drive(engine, load, delivery, recorder, has_idle_window=picked.meter is not None)
         about = engine.describe()
     file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
     open_loop = concurrency is None
     asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, open_loop)
-    result = assemble(asked, driven, recorder)
+    result = assemble(asked, replace(driven, looks=tuple(watch.looks)), recorder)
     durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
-    result.write(driven.table, recorder.table(driven.start_s), durations_s)
+    telemetry = recorder.table(driven.start_s)
+    if watch.looks:
+        telemetry = with_looks(telemetry, watch.table(driven.start_s))
+    result.write(driven.table, telemetry, durations_s)
     if driven.interrupted:
         raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
     return result
@@ -111,10 +117,10 @@ def _drive(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorde
             idle_start_s = recorder.mark()
             time.sleep(IDLE_WINDOW_S)
             idle_edges_s = (idle_start_s, recorder.mark())
-        edge = {"cpu_s": time.process_time(), "start_s": recorder.mark()}
+        edge = {"cpu_s": time.process_time(), "start_s": recorder.mark(), "wall_s": time.time()}
 
         def start_clock() -> float:
-            edge.update(cpu_s=time.process_time(), start_s=recorder.mark())
+            edge.update(cpu_s=time.process_time(), start_s=recorder.mark(), wall_s=time.time())
             return edge["start_s"]
 
         try:
@@ -122,8 +128,9 @@ def _drive(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorde
         except DriveInterruptedError as stop:
             table, interrupted = stop.table, True
         end_s, client_cpu_s = recorder.mark(), time.process_time() - edge["cpu_s"]
+        clocks_s = ((edge["start_s"], edge["wall_s"]), (end_s, time.time()))
     ended = engine.exit_reason()
-    return Driven(table, idle_edges_s, edge["start_s"], end_s, client_cpu_s, interrupted, ended)
+    return Driven(table, idle_edges_s, edge["start_s"], end_s, client_cpu_s, interrupted, ended, clocks_s)
 
 
 def _folder(out: Path | str) -> Path:

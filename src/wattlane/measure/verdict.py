@@ -12,6 +12,8 @@ from wattlane.core.types import Origin, Outcome
 from wattlane.measure.account import CPU_MODEL, Energy
 from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.spans import Spans
+from wattlane.measure.validity.codes import Level, settle
+from wattlane.measure.validity.codes import Verdict as Checked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,14 +21,16 @@ if TYPE_CHECKING:
 FAILED_LIMIT = 0.01  # share of failed requests above which a run is not a measurement of the load it was asked for
 LATE_LIMIT_S = 0.1
 OVERLAP_LIMIT = 0.05
+CLEAN = settle(())
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`valid` is False when any of the first reasons forbids using the figures."""
+    """`valid` is False when any of the first reasons forbids using the figures; `status` also tells a warning."""
 
     valid: bool
     reasons: tuple[str, ...]
+    status: str = Level.QUARANTINED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,16 @@ class Circumstances:
     engine_ended: str | None
     interrupted: bool
     open_loop: bool
+    checked: Checked = CLEAN
 
 
 def judge(table: pl.DataFrame, seen: Circumstances) -> Verdict:
     """Return the verdict on a served table."""
-    faults = [*_faults(table, seen)]
-    return Verdict(not faults, (*faults, *_energy_reasons(seen), *_notes(table, seen)))
+    fatal = [reason for reason in seen.checked.reasons if reason.level is Level.QUARANTINED]
+    warned = [str(reason) for reason in seen.checked.reasons if reason.level is not Level.QUARANTINED]
+    faults = [*_faults(table, seen), *map(str, fatal)]
+    status = Level.QUARANTINED.value if faults else seen.checked.status
+    return Verdict(not faults, (*faults, *warned, *_energy_reasons(seen), *_notes(table, seen)), status)
 
 
 def lateness_p99_s(table: pl.DataFrame) -> float | None:

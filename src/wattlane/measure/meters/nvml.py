@@ -79,18 +79,19 @@ class NvmlMeter:
     """
 
     def __init__(self, uuids: Sequence[str], library: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._library = connect(library)
+        self.library = connect(library)
+        self.uuids = tuple(uuids)
         self._clock = clock
-        known = {card.uuid for card in cards(self._library)}
+        known = {card.uuid for card in cards(self.library)}
         missing = [uuid for uuid in uuids if uuid not in known]
         if missing or not uuids:
             asked, listed = ", ".join(missing) or "(none asked)", ", ".join(sorted(known)) or "none"
             raise MeasurementError(f"NVML lists no GPU {asked}; it lists {listed}")
-        self._handles = [(uuid, self._library.nvmlDeviceGetHandleByUUID(uuid)) for uuid in uuids]
+        self._handles = [(uuid, self.library.nvmlDeviceGetHandleByUUID(uuid)) for uuid in uuids]
 
     def read(self) -> Reading:
         """Return counter and powers of each GPU; a value NVML refuses is None."""
-        nvml = self._library
+        nvml = self.library
         channels = tuple(
             Channel(
                 uuid,

@@ -60,6 +60,14 @@ class Code(StrEnum):
     GAPS_INCOMPLETE = "gaps_incomplete"
     SHORT_OUTPUTS = "short_outputs"
     GENERATOR_LATE = "generator_late"
+    SOURCES_DISAGREE = "sources_disagree"
+    ALIASING_PERIOD = "aliasing_period"
+    ALIASING_COUNTER = "aliasing_counter"
+    ALIASING_AVERAGE = "aliasing_average"
+    DECODE_TOKENS = "decode_tokens"
+    DECODE_NEGATIVE = "decode_negative"
+    DECODE_NOT_SHOWN = "decode_not_shown"
+    RANDOM_WEIGHTS = "random_weights"
 
 
 class Rule(NamedTuple):
@@ -269,6 +277,42 @@ RULES: dict[Code, Rule] = {
     ),
     Code.GENERATOR_LATE: Rule(
         _NOTE, "requests left late", "within 0.1 s of their time (p99)", "run the client elsewhere, or lower the rate"
+    ),
+    Code.SOURCES_DISAGREE: Rule(
+        _NOTE,
+        "counter and integrated power differ",
+        "agreement within 5 %",
+        "the energy is the counter's; both are kept",
+    ),
+    Code.ALIASING_PERIOD: Rule(
+        _NOTE,
+        "the load repeats in step with the power samples",
+        "samples that fall on every part of the load",
+        "vary the load's period; the interval holds the bound until then",
+    ),
+    Code.ALIASING_COUNTER: Rule(
+        _NOTE,
+        "power samples miss part of a load that the counter sees",
+        "agreement within the samples' own spread",
+        "use the counter; the interval of integrated power holds the bound",
+    ),
+    Code.ALIASING_AVERAGE: Rule(
+        _NOTE,
+        "instant power averages to another value than the averaged field",
+        "the same mean",
+        "use the counter; the interval of integrated power holds the bound",
+    ),
+    Code.DECODE_TOKENS: Rule(
+        _NOTE, "decode covers one token fewer than the output", "the first token belongs to prefill", "divide by n - 1"
+    ),
+    Code.DECODE_NEGATIVE: Rule(
+        _NOTE, "the difference of runs is below 0", "decode that costs energy", "repeat more or generate longer"
+    ),
+    Code.DECODE_NOT_SHOWN: Rule(
+        _NOTE, "the interval of the difference holds 0", "an interval above 0", "repeat more or generate longer"
+    ),
+    Code.RANDOM_WEIGHTS: Rule(
+        _NOTE, "the model has random weights", "trained weights for anything on accuracy", "use it for energy and time"
     ),
 }
 

@@ -19,6 +19,7 @@ from wattlane.measure.validity.scene import Scene
 AT_IDLE = 1.1
 NEAR_IDLE = 1.3
 OVER_LIMIT = 1.05
+LEAST_S = 1.0  # power of a shorter window cannot be told from the idle before it
 CONSTANT_SAMPLES = 20
 CONSTANT_SPAN_S = 60.0
 SAME = 1e-3  # relative spread below which printed figures are the same constant
@@ -44,7 +45,7 @@ def level_reason(power_w: float, context_idle_w: float | None, cap_w: float | No
 def check_levels(scene: Scene) -> Iterator[Reason]:
     """Judge the mean power of each device over the window."""
     activity = scene.activity
-    if not activity.is_busy:
+    if not activity.is_busy or activity.length_s < LEAST_S:
         return
     for series in scene.series:
         facts = scene.fact(series.device)

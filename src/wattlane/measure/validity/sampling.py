@@ -18,6 +18,7 @@ from wattlane.measure.validity.scene import Array, Scene, Series
 SLOW_S = 0.5  # a card's own sensors renew within this; what is slower is a cache
 STALE_REFRESHES = 5
 LEAST_STEPS = 10
+SEEN = 1.5  # polls per step above which the step is the sensor's and not that of the polls
 LONGEST_GAP_S = 1.0
 GAP_PERIODS = 5
 MISSING_SHARE = 0.05
@@ -44,7 +45,7 @@ def check_stale(scene: Scene) -> Iterator[Reason]:
             yield Reason(
                 Code.WINDOW_TOO_SHORT,
                 f"the window of {length_s:.3g} s holds {steps:.1f} steps of {series.device}, one each {period_s:.2g} s",
-                Level.QUARANTINED if steps < LEAST_STEPS / 2 else Level.WARNED,
+                Level.QUARANTINED if steps < LEAST_STEPS / 2 and period_s > SEEN * poll_s else Level.WARNED,
             )
 
 
