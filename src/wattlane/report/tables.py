@@ -224,7 +224,8 @@ def ledger(run: Run) -> Table:
         ("residual as a share", *shares),
     )
     note = (
-        f"Energy: {origin(run)}. The residual is what the sum over requests, idle and overhead leaves of the integral."
+        f"Energy: {origin(run)}, boundary {boundary(run)}. "
+        "The residual is what the sum over requests, idle and overhead leaves of the integral."
     )
     return Table("Energy account", ("", "baseline", "plan"), rows, note)
 
