@@ -70,19 +70,16 @@ def run(
     with open_engine(target) as engine:
         ready_s = time.monotonic()
         warm_up(engine, preparation)
-        time.sleep(preparation.settle_s)
         picked = Picked(meter, "the meter that was given") if meter is not None else pick_meter(engine.habits)
         recorder = Recorder(picked.meter, engine.pid)
         delivery = Delivery(
             engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress
         )
-        watch = Watch.of(picked.meter)
-        with watch:
+        with Watch.of(picked.meter) as watch:
             driven = _drive(engine, load, delivery, recorder, has_idle_window=picked.meter is not None)
         about = engine.describe()
     file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
-    open_loop = concurrency is None
-    asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, open_loop)
+    asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None)
     result = assemble(asked, replace(driven, looks=tuple(watch.looks)), recorder)
     durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
     telemetry = recorder.table(driven.start_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ ONCE = Preparation()
 
 
 def warm_up(engine: Engine, preparation: Preparation = ONCE) -> None:
-    """Send the requests of both phases, a batch at a time, and wait for all of them.
+    """Send the requests of both phases, a batch at a time, wait for all of them, and rest.
 
     Raises:
         MeasurementError: one of them did not complete, so nothing could be measured.
@@ -57,6 +58,7 @@ def warm_up(engine: Engine, preparation: Preparation = ONCE) -> None:
                 f"the warm-up request to {engine.base_url}{COMPLETIONS} ended as {exchange.outcome.value}: "
                 f"{exchange.error}{tail}; expected a completed stream; check the model name and the server's log"
             )
+    time.sleep(preparation.settle_s)
 
 
 async def _send(engine: Engine, preparation: Preparation) -> list[Exchange]:
