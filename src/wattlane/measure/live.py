@@ -11,8 +11,10 @@ import functools
 import inspect
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from wattlane.core.errors import MeasurementError
@@ -27,6 +29,7 @@ LINGER_S = 2.0  # polls go on so long after a window, for the edge of the next o
 ANSWER_S = 10.0
 TICK_WAIT_S = 0.5
 ALIGN_PERIOD_S = 0.001
+TIME = attrgetter("time_s")
 Absent = Literal["raise", "absent"]
 
 
@@ -84,21 +87,26 @@ class Telemetry:
 
     def _poll(self) -> None:
         reading = self._meter.read()
-        if self._readings and reading.energy_j != self._readings[-1].energy_j:
+        if self._poller.wait_s is not None and self._readings and reading.energy_j != self._readings[-1].energy_j:
             self._moved.set()
         self._readings.append(reading)
         while self._news:
             self._pending.append(self._news.popleft())
-        for window in [w for w in self._pending if w.end_s is not None and reading.time_s > w.end_s + DENSE_S]:
+        done = [w for w in self._pending if w.end_s is not None and reading.time_s > w.end_s + DENSE_S]
+        if not done:
+            return
+        for window in done:
             self._pending.remove(window)
             window.settle(self._around(window))
-            self._needed_until_s = reading.time_s + LINGER_S
-        if not self._pending and reading.time_s >= self._needed_until_s - LINGER_S / 2:
-            self._readings = [r for r in self._readings if r.time_s > reading.time_s - LINGER_S]
+        self._needed_until_s = reading.time_s + LINGER_S
+        # Readings before every open window are of no more use.
+        starts = [w.start_s for w in self._pending if w.start_s is not None]
+        keep_s = min(starts, default=reading.time_s) - LINGER_S
+        self._readings = self._readings[bisect_left(self._readings, keep_s, key=TIME) :]
 
     def _around(self, window: Window) -> list[Reading]:
         assert window.start_s is not None
-        return [r for r in self._readings if r.time_s > window.start_s - LINGER_S / 2]
+        return self._readings[bisect_left(self._readings, window.start_s - LINGER_S / 2, key=TIME) :]
 
 
 class Window:

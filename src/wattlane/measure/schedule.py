@@ -5,8 +5,11 @@ An edge is known only once it comes, so polls are dense after it; the tick befor
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PERIOD_S = 0.05
 DENSE_PERIOD_S = 0.008
@@ -20,6 +23,8 @@ def poll_times(
 
     With `seed` the polls start at a random phase and come up to 1 ms late, as those of a thread do.
     """
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     phase_s = 0.0 if seed is None else float(rng.uniform(0, PERIOD_S))
     times = np.arange(start_s - phase_s, end_s, PERIOD_S)

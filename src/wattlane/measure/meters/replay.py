@@ -1,11 +1,24 @@
-"""A meter that plays back recorded readings in order, one a call; the last one stays when they run out."""
+"""A meter that plays back recorded readings in order, one a call; the last one stays when they run out.
+
+`readings_of` makes readings of the raw record of a run (`telemetry.parquet`), so that its energy can be worked out
+again, by another method or with other edges.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from wattlane.core.errors import InputError
-from wattlane.measure.readings import Reading
+from wattlane.core.types import Boundary, Origin
+from wattlane.measure.readings import Channel, Reading
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CPU_SOURCE = "proc"
 
 
 class ReplayMeter:
@@ -29,3 +42,22 @@ class ReplayMeter:
         reading = self._readings[min(self._next, len(self._readings) - 1)]
         self._next += 1
         return reading
+
+
+def readings_of(telemetry: pl.DataFrame) -> list[Reading]:
+    """Return the meter's readings in a table of `Recorder.table`, in order; rows of CPU seconds are left out.
+
+    Raises:
+        InputError: the table holds no reading of a meter.
+    """
+    rows = [row for row in telemetry.iter_rows(named=True) if row["source"] != CPU_SOURCE]
+    if not rows:
+        raise InputError(
+            "the telemetry holds no reading of a meter; expected rows with a source, a device and its values"
+        )
+    found = []
+    for (time_s, source), group in groupby(rows, key=itemgetter("time_s", "source")):
+        each = list(group)
+        channels = tuple(Channel(r["device"], r["energy_j"], r["power_w"], r["average_power_w"]) for r in each)
+        found.append(Reading(time_s, source, Boundary(each[0]["boundary"]), channels, Origin(each[0]["origin"])))
+    return found
