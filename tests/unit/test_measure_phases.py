@@ -225,3 +225,20 @@ def test_tails_match_an_independent_program():
     assert f_tail(3.2, 4, 11) == pytest.approx(stats.f.sf(3.2, 4, 11))
     assert f_tail(math.inf, 1, 1) == 0.0
     assert chi2_tail(9.9, 5) == pytest.approx(stats.chi2.sf(9.9, 5))
+
+
+def test_f8_decode_energy_of_a_linear_backend_grows_in_proportion_to_output_length():
+    rng = np.random.default_rng(3)
+    lengths = [2**k for k in range(3, 13)]
+    seconds, decode_j = [1.0] * 5, []
+    for output_tokens in lengths:
+        whole_j = PREFILL_W * PREFILL_S + DECODE_W * STEP_S * (output_tokens - 1)
+        split = by_difference(
+            Repeats((whole_j + rng.normal(0, 1, 5)).tolist(), seconds),
+            Repeats((PREFILL_W * PREFILL_S + rng.normal(0, 1, 5)).tolist(), seconds),
+            count_static([512], [output_tokens]),
+        )
+        assert split.decode.tokens == output_tokens - 1
+        decode_j.append(split.decode.energy_j)
+    slope = np.polyfit(np.log(lengths), np.log(decode_j), 1)[0]
+    assert 0.95 <= slope <= 1.05
