@@ -251,3 +251,11 @@ def test_batch_limits_are_turned_in_an_order_that_can_run(
         case.score(Deployment(MODEL, "H100", max_num_seqs=s, max_num_batched_tokens=b)) for s, b in (before, after)
     )
     assert [s.knob for s in path(case, base, plan)] == order
+
+
+@pytest.mark.parametrize("rate_rps", [4.0, 20.0, 45.0])
+def test_doubling_finds_the_same_fewest_replicas_as_counting(rate_rps: float) -> None:
+    case = scenario(requests(rate_rps=rate_rps), Slo(0.08, 0.05, 0.95))
+    counted = [case.score(replace(deployment(), replicas=n)) for n in range(1, 9)]
+    fewest = next(s.deployment.replicas for s in counted if s.attainment >= 0.95)
+    assert fewest_replicas_baseline(case, deployment(), 8).deployment.replicas == fewest

@@ -44,14 +44,18 @@ class FileFormatError(InputError):
 
 
 class UnknownNameError(InputError):
-    """Raised when a name is not in a catalogue; the message lists the nearest and all supported names."""
+    """Raised when a name is not in a catalogue; the message lists the supported names, of many the nearest."""
+
+    SHOWN = 16
 
     def __init__(self, kind: str, name: str, supported: Iterable[str], hint: str = "") -> None:
         names = sorted(supported)
-        near = difflib.get_close_matches(name, names, n=1)
+        near = difflib.get_close_matches(name, names, n=self.SHOWN // 2, cutoff=0.4)
         guess = f"; did you mean {near[0]!r}?" if near else ""
+        shown = names if len(names) <= self.SHOWN else near or names[: self.SHOWN // 2]
+        more = f", ... ({len(names)} in all)" if len(shown) < len(names) else ""
         tail = f" {hint}" if hint else ""
-        super().__init__(f"unknown {kind} {name!r}{guess} Supported: {', '.join(names)}.{tail}")
+        super().__init__(f"unknown {kind} {name!r}{guess} Supported: {', '.join(shown)}{more}.{tail}")
 
 
 class MissingExtraError(InputError):

@@ -211,9 +211,17 @@ def fewest_replicas_baseline(scenario: Scenario, template: Deployment, most: int
     Raises:
         InfeasibleError: `most` replicas do not reach it.
     """
+    # doubling finds out soon whether any number will do; the fewest is then looked for one by one
+    doublings = [*dict.fromkeys([*(2**k for k in range(most.bit_length()) if 2**k < most), most])]
     scores = []
-    for n in range(1, most + 1):
+    for n in doublings:
         scores.append(scenario.score(replace(template, replicas=n)))
         if scores[-1].attainment >= scenario.slo.attainment:
-            return scores[-1]
-    raise InfeasibleError(f"the baseline: {nearest_miss(scenario, scores)}")
+            break
+    else:
+        raise InfeasibleError(f"the baseline: {nearest_miss(scenario, scores)}")
+    for n in range(doublings[max(len(scores) - 2, 0)] + 1, doublings[len(scores) - 1]):
+        score = scenario.score(replace(template, replicas=n))
+        if score.attainment >= scenario.slo.attainment:
+            return score
+    return scores[-1]
