@@ -49,7 +49,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a diagnosis. `status` is ok, limited or absent; `advice` is empty when nothing can be done."""
+    """One line of a diagnosis. `status` is ok, limited, absent or fault; `advice` may be empty."""
 
     kind: str
     name: str
