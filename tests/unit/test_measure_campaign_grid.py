@@ -162,6 +162,13 @@ def test_f6_f8_the_tasks_are_those_of_table_3_with_their_counts():
     assert grid.per_requests == 1024
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_d7_a_grid_round_trips_through_its_plain_values(name):
+    grid = read_preset(name)
+    again = Grid.model_validate(grid.model_dump(mode="json"))
+    assert [cell.key for cell in expand(again)] == [cell.key for cell in expand(grid)]
+
+
 def test_w2_the_grid_has_81_cells_a_model_and_the_published_stop():
     grid = read_preset("wilkins-grid")
     cells = expand(grid)
@@ -180,7 +187,7 @@ def test_d7_d9_d12_the_published_conditions_are_there():
     assert len(expand(precision)) == 7 * 5
     assert any(value["label"] == "fp4" and "fp4" in value["options"] for value in precision.factors["precision"])
     batching = expand(read_preset("delavande-batching"))
-    plain = {cell.factors["batch"] for cell in batching if cell.factors["padding"] == "dataset"}
+    plain = {cell.factors["batch"] for cell in batching if cell.factors["padding"] == "data_set"}
     assert plain == {1, 2, 4, 8, 16, 32}
     arrival = expand(read_preset("delavande-arrival"))
     assert sum(cell.sweep == "8B, published" for cell in arrival) == 7

@@ -8,13 +8,14 @@ import random
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 from measure_fake_server import serving
 from measure_fake_trial import FakeRunner, write_run
 
 from wattlane.cli.app import run as command
-from wattlane.core.errors import InputError, MeasurementError, MissingExtraError
+from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError, MissingExtraError
 from wattlane.core.files import read_json, read_parquet
 from wattlane.measure import campaign, trial
 from wattlane.measure.campaigns.cells import expand
@@ -382,3 +383,33 @@ def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written to"):
         go(tmp_path / "file", FakeRunner())
+
+
+def test_f7_a_library_that_is_not_installed_is_a_skip_not_a_failure_on_the_ladder(tmp_path):
+    fails = lambda _asked: AbsentBackendError("vllm not installed")  # noqa: E731
+    result = go(tmp_path, FakeRunner(fails=fails), {"ladder": "batch"})
+    assert result.summary["trials"] == {"skipped": 6}
+    assert {cell["stopped"] for cell in result.summary["cells"]} == {"skipped: vllm not installed"}
+
+
+def test_f8_decode_energy_grows_with_output_length_on_a_linear_backend(tmp_path):
+    def window_s(asked):
+        return 0.01 * asked.cell.factors["output_tokens"]
+
+    grid = read_preset("fernandez-controlled", {"workload.n": 4, "repeats.at_least": 1})
+    result = campaign(grid, tmp_path, scheduler=Here(tmp_path, FakeRunner(window_s, power_w=300.0)))
+    for held in (512, 64):
+        cells = [c for c in result.summary["cells"] if c["factors"]["input_tokens"] == held]
+        tokens = np.log([c["factors"]["output_tokens"] for c in cells])
+        decode_j = np.log([c["estimates"]["decode_j"]["mean"] for c in cells])
+        assert len(cells) == 10
+        assert 0.95 <= np.polyfit(tokens, decode_j, 1)[0] <= 1.05
+
+
+def test_a_campaign_that_measured_nothing_ends_with_exit_code_4(tmp_path, capsys):
+    file = tmp_path / "g.toml"
+    file.write_text(GRID.replace("fake:", "nosuch:"))
+    assert command(["campaign", str(file), "-o", str(tmp_path / "run")]) == 4
+    out, err = capsys.readouterr()
+    assert "no cell was measured" in err
+    assert "unknown engine 'nosuch'" in out

@@ -163,6 +163,7 @@ def test_cells_of_one_campaign_are_paired_round_by_round(tmp_path):
     assert window.verdict is Verdict.LOWER  # the spread that both share, 20 times the noise, cancels
     assert window.lo <= -0.5 <= window.hi
     assert window.n == 6
+    assert pairing.notes == ()
 
 
 def test_no_difference_shown_comes_with_the_repeats_that_would_decide(tmp_path):
@@ -186,6 +187,7 @@ def test_campaigns_are_matched_by_factors_and_the_rest_is_named(tmp_path):
     campaign(grid, tmp_path / "b", scheduler=Here(tmp_path / "b", FakeRunner(noisy(0.0))))
     found = compare(tmp_path / "a", tmp_path / "b")
     assert [pairing.name for pairing in found.pairings] == ["precision=F32"]
+    assert "not interleaved" in found.pairings[0].notes[-1]
     assert found.only_a == ("precision=Q8_0",)
     assert found.only_b == ("precision=F16", "precision=Q4_0")
 

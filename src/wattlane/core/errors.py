@@ -7,6 +7,7 @@
     │   └── MissingExtraError exit 1   an optional dependency is not installed; names the command
     ├── InfeasibleError       exit 3   no configuration satisfies the demand and the SLOs; names the nearest miss
     ├── MeasurementError      exit 4   a measurement was made but is not valid, or cannot be made here
+    │   └── AbsentBackendError exit 4  an engine or a library of it is not installed where it would run
     └── OutOfRangeError       exit 5   a prediction was asked too far outside the law's calibrated range
 
 Messages read: what was found, what was expected, what to do.
@@ -75,6 +76,10 @@ class MeasurementError(WattlaneError):
     """Raised when a measurement is not valid or cannot be made on this machine."""
 
     exit_code = 4
+
+
+class AbsentBackendError(MeasurementError):
+    """Raised when an engine, or a library it needs, is not installed where it would run; a campaign skips the cell."""
 
 
 class OutOfRangeError(WattlaneError):

@@ -9,7 +9,7 @@ import typer
 
 from wattlane.cli.campaign_tables import print_plan, print_result, span
 from wattlane.cli.console import emit_json, say
-from wattlane.core.errors import InputError
+from wattlane.core.errors import InputError, MeasurementError
 
 if TYPE_CHECKING:
     from wattlane.measure.campaigns.campaign import Step
@@ -60,6 +60,8 @@ def campaign(
         print_result(result.summary)
     words = ", ".join(f"{count} {status}" for status, count in result.summary["trials"].items())
     say.print(f"{result.folder}: trials {words}; {result.resumed} from an earlier run", markup=False, soft_wrap=True)
+    if not result.summary["trials"].get("measured"):
+        raise MeasurementError(f"{result.folder}: no cell was measured; the table says why")
 
 
 def _asked(grid: Path | None, preset: str | None, changes: list[str]) -> Grid:

