@@ -11,6 +11,7 @@ from engine_targets import PIN, python_with
 from wattlane.core.errors import MeasurementError
 from wattlane.measure.engines.transformers_inprocess import TransformersInProcess
 from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN, random_checkpoint
+from wattlane.measure.phases.in_process import two_ways
 from wattlane.measure.spec import parse_spec
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -110,3 +111,16 @@ def test_four_bits_without_a_kind_record_which_kind_it_was() -> None:
 def test_what_this_machine_cannot_do_is_refused_with_its_reason(options: str, words: str) -> None:
     with pytest.raises(MeasurementError, match=words), opened(options):
         pass
+
+
+def test_phases_are_timed_by_boundary_and_by_difference(
+    plain: TransformersInProcess, figure: Callable[[str], None]
+) -> None:
+    found = two_ways(plain, prompts(96, 96), 9, repeats=3)
+    assert (found.tokens.output_effective_tokens, found.tokens.decode_tokens) == (18, 16)
+    assert found.boundary is None, "no meter was read: energy is absent"
+    for name, (prefill, decode) in (("boundary", found.boundary_s), ("difference", found.difference_s)):
+        assert prefill.mean_s > 0
+        means = f"prefill {1e3 * prefill.mean_s:6.1f} ± {1e3 * prefill.standard_error_s:.1f} ms"
+        means += f", decode {1e3 * decode.mean_s:6.1f} ± {1e3 * decode.standard_error_s:.1f} ms for 8 steps of 2 rows"
+        figure(f"in process    phases by {name:10s} {means}")
