@@ -131,16 +131,22 @@ def _row(load: str, lengths: str, trials: list[Trial]) -> dict[str, float | str]
     }
 
 
+def drawn_window(load: str, seed: int) -> tuple[SimulatedCard, float, float]:
+    """Return a card under a load, and the edges of a window of 1-2 s on it."""
+    rng = np.random.default_rng([seed, *load.encode(), 999])
+    start_s, length_s = LEAD_S + float(rng.uniform(0, 1)), float(rng.uniform(1, 2))
+    end_s = start_s + length_s
+    card = SimulatedCard(LOADS[load](rng, end_s + 2), PRIORS.draw(int(rng.integers(2**31))), origin_s=0.0)
+    return card, start_s, end_s
+
+
 def alignment(seeds: int, first: int = 0) -> dict[str, dict[str, float]]:
     """Return per load the root mean square relative error of a plain difference and of aligned windows, gain apart."""
     found = {}
-    for load, draw in LOADS.items():
+    for load in LOADS:
         plain, aligned = [], []
         for seed in range(first, first + seeds):
-            rng = np.random.default_rng([seed, *load.encode(), 999])
-            start_s, length_s = LEAD_S + float(rng.uniform(0, 1)), float(rng.uniform(1, 2))
-            end_s = start_s + length_s
-            card = SimulatedCard(draw(rng, end_s + 2), PRIORS.draw(int(rng.integers(2**31))), origin_s=0.0)
+            card, start_s, end_s = drawn_window(load, seed)
             shown = card.counter_j(np.array([start_s, end_s])) / card.sensor.gain
             plain.append((shown[1] - shown[0]) / card.true_energy_j(start_s, end_s) - 1)
             waits = [np.arange(edge, edge + 0.15, 1e-3) for edge in (start_s, end_s)]

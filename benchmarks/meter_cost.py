@@ -9,7 +9,8 @@
     error      root mean square relative error, gain apart, of windows of 1-2 s on simulated cards of many draws
 
 `--peers` names the Python of a virtual environment that holds zeus and codecarbon; what is absent there is skipped with
-the reason. Zeus's counter windows are plain differences of the counter at both edges, which is the column "unaligned".
+the reason. Zeus's monitor is given the counter of the same simulated cards (`zeus_on_card.py`). CodeCarbon samples once
+a second and has no window to put beside these, so only its import is measured.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -111,6 +113,25 @@ def errors(seeds: int) -> dict[str, dict[str, float]]:
     return card_suite.alignment(seeds)
 
 
+def zeus_windows(python: str | None, seeds: int) -> dict[str, float] | str:
+    """Return what zeus makes of the windows behind "unaligned", all loads together, and its bookkeeping per window."""
+    import card_suite
+
+    if python is None:
+        return "skipped: --peers names no Python that has it"
+    drawn = [card_suite.drawn_window(load, seed) for load in card_suite.LOADS for seed in range(seeds)]
+    shown = [card.counter_j(np.array([start_s, end_s])) / card.sensor.gain * 1e3 for card, start_s, end_s in drawn]
+    script = Path(__file__).with_name("zeus_on_card.py")
+    asked = json.dumps([pair.tolist() for pair in shown])
+    done = subprocess.run([python, str(script)], input=asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return "skipped: " + (done.stderr.strip().splitlines() or ["no message"])[-1]
+    answer = json.loads(done.stdout)
+    true_j = [card.true_energy_j(start_s, end_s) for card, start_s, end_s in drawn]
+    relative = np.array(answer["energy_j"]) / np.array(true_j) - 1
+    return {"error": float(np.sqrt(np.mean(relative**2))), "enter_s": answer["enter_s"], "leave_s": answer["leave_s"]}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -130,6 +151,7 @@ def main() -> None:
         },
         "error_1_2_s_without_gain": errors(100),
     }
+    found["error_1_2_s_without_gain"]["zeus, all loads"] = zeus_windows(asked.peers, 100)
     for peer, statement in PEERS.items():
         reason = "skipped: --peers names no Python that has it"
         found["import_cpu_s"][peer] = import_cpu_s(asked.peers, statement) if asked.peers else reason
