@@ -16,9 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wattlane.core.errors import InputError, MeasurementError
-from wattlane.measure.meters import nvml, rapl
-from wattlane.measure.meters.nvml_facts import facts as nvml_facts
+from wattlane.core.errors import InputError
 from wattlane.measure.readings import Finding, Meter, Reading
 from wattlane.measure.validity import counter, levels, sampling, scope
 from wattlane.measure.validity.codes import RULES, Code, Level, Reason, settle
@@ -118,29 +116,6 @@ def judge_sensors(readings: list[Reading], facts: Mapping[str, CardFacts]) -> li
     for series in to_series(readings):
         scene = Scene((series,), Activity(start_s, end_s, busy_share=None), facts)
         found.append(_test(readings[0].source, series, scene))
-    return found
-
-
-def machine_meters() -> list[tuple[Meter, dict[str, CardFacts]]]:
-    """Return every meter that can be read on this machine, with the facts of its devices.
-
-    Raises:
-        MeasurementError: there is none; the message says why of each.
-    """
-    found: list[tuple[Meter, dict[str, CardFacts]]] = []
-    problems = []
-    try:
-        library = nvml.connect()
-        uuids = [card.uuid for card in nvml.cards(library)]
-        found.append((nvml.NvmlMeter(uuids, library), {uuid: nvml_facts(library, uuid) for uuid in uuids}))
-    except MeasurementError as error:
-        problems.append(str(error))
-    try:
-        found.append((rapl.RaplMeter(), {}))
-    except MeasurementError as error:
-        problems.append(str(error))
-    if not found:
-        raise MeasurementError(f"no energy sensor to test on this machine: {'; '.join(problems)}")
     return found
 
 
