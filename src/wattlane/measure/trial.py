@@ -17,6 +17,7 @@ from wattlane.core.workload import Workload
 from wattlane.measure.assemble import Conditions, Driven, assemble
 from wattlane.measure.engines.base import Engine
 from wattlane.measure.engines.registry import open_engine
+from wattlane.measure.engines.scrape import Scraper
 from wattlane.measure.load import DEFAULT_LIMIT_S, Delivery, DriveInterruptedError, Progress, drive, no_progress
 from wattlane.measure.pick import Picked, pick_meter
 from wattlane.measure.readings import Meter
@@ -43,7 +44,7 @@ def run(
     preparation: Preparation = ONCE,
     on_progress: Progress = no_progress,
 ) -> Measurement:
-    """Measure `workload` on `target` and write served.parquet, telemetry.parquet, measurement.json into `out`.
+    """Measure `workload` on `target`; write measurement.json, served.parquet, telemetry.parquet and more into `out`.
 
     Args:
         target: `xllamacpp[:precision=Q8_0,slots=8,...]` or the URL of an OpenAI-compatible server.
@@ -72,11 +73,9 @@ def run(
         warm_up(engine, preparation)
         picked = Picked(meter, "the meter that was given") if meter is not None else pick_meter(engine.habits)
         recorder = Recorder(picked.meter, engine.pid)
-        delivery = Delivery(
-            engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress
-        )
-        with Watch.of(picked.meter) as watch:
-            driven = _drive(engine, load, delivery, recorder, has_idle_window=picked.meter is not None)
+        how = Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress)
+        with Watch.of(picked.meter) as watch, Scraper(engine.base_url) as scraper:
+            driven = _drive(engine, load, how, recorder, has_idle_window=picked.meter is not None)
         about = engine.describe()
     file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
     asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None)
@@ -86,6 +85,7 @@ def run(
     if watch.looks:
         telemetry = with_looks(telemetry, watch.table(driven.start_s))
     result.write(driven.table, telemetry, durations_s)
+    scraper.write(folder, driven.start_s)
     if driven.interrupted:
         raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
     return result
