@@ -7,7 +7,6 @@ entering and leaving took, reads of the counter being free here.
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
 
