@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +229,11 @@ def test_devices_that_come_and_go_have_gaps_not_zeros():
 def test_same_seed_same_run():
     one, two = clean(9), clean(9)
     assert all(np.array_equal(a.power_w, b.power_w) for a, b in zip(one.series, two.series, strict=True))
+
+
+def test_the_page_lists_every_code_with_its_meaning_and_remedy():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "concepts" / "validity.md").read_text(encoding="utf-8")
+    for code, rule in RULES.items():
+        row = f"| `{code.value}` | {rule.level.value} | {rule.found} | {rule.expected} | {rule.remedy} |"
+        assert row in page, f"docs/concepts/validity.md lacks: {row}"
+    assert page.count("\n| `") == len(RULES) + len(("valid", "warned", "quarantined"))
