@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ class Driven:
     engine_ended: str | None
     clock_pairs: tuple[tuple[float, float], ...] = ()
     looks: tuple[Health, ...] = ()
+    working: tuple[str, ...] | None = None
 
 
 def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measurement:
@@ -117,6 +118,7 @@ def _checked(asked: Conditions, driven: Driven, recorder: Recorder, busy_s: floa
     activity = trial_activity(
         driven.table, edges_s, busy_s, driven.client_cpu_s, driven.clock_pairs, open_loop=asked.open_loop
     )
+    activity = replace(activity, working=driven.working)
     return examine(trial_scene(recorder.readings, driven.looks, activity, asked.picked.meter, driven.idle_edges_s))
 
 

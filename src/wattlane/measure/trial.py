@@ -25,6 +25,7 @@ from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement
 from wattlane.measure.warmup import ONCE, Preparation, warm_up
 from wattlane.measure.watch import Watch, with_looks
+from wattlane.measure.working import working_cards
 from wattlane.measure.workloads import resolve_workload
 
 IDLE_WINDOW_S = 2.0
@@ -76,10 +77,11 @@ def run(
         how = Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress)
         with Watch.of(picked.meter) as watch, Scraper(engine.base_url) as scraper:
             driven = _drive(engine, load, how, recorder, has_idle_window=picked.meter is not None)
+            working = working_cards(picked.meter, engine.pid)
         about = engine.describe()
     file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
     asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None)
-    result = assemble(asked, replace(driven, looks=tuple(watch.looks)), recorder)
+    result = assemble(asked, replace(driven, looks=tuple(watch.looks), working=working), recorder)
     durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
     telemetry = recorder.table(driven.start_s)
     if watch.looks:

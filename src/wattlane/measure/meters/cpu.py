@@ -31,6 +31,17 @@ def cpu_seconds(pid: int, proc: Path = PROC) -> float | None:
     return total * cpu_tick_s()
 
 
+def process_tree(pid: int, proc: Path = PROC) -> set[int]:
+    """Return `pid` and its living descendants."""
+    found, waiting = {pid}, _children(pid, proc)
+    while waiting:
+        child = waiting.pop()
+        if child not in found:
+            found.add(child)
+            waiting += _children(child, proc)
+    return found
+
+
 def _ticks(pid: int, proc: Path) -> int | None:
     try:
         text = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
