@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from wattlane.core.errors import InputError
+from wattlane.core.files import read_json
 from wattlane.core.types import Origin
 from wattlane.measure.engines.registry import open_engine
 from wattlane.measure.phases.design import Shape, design
-from wattlane.measure.phases.over_http import DesignRun, drive_design, probe_capacity
+from wattlane.measure.phases.over_http import DesignRun, drive_design, probe_capacity, split_over_http
 from wattlane.measure.phases.regression import fit
 from wattlane.measure.warmup import warm_up
 
@@ -57,11 +58,26 @@ def test_the_split_of_cpu_time_agrees_with_the_servers_own_timings():
     assert prefill_j + decode_j == pytest.approx(energy_j, rel=0.15)
 
 
-def test_a_batching_server_is_split_and_its_phases_sum_to_the_whole():
-    run = driven("xllamacpp:slots=4,threads=1", window_s=0.6)
-    found = fit(run.windows, has_idle=False, misfit_limit=LOOSE, origin=run.origin)
-    assert found.as_dict()["status"] == "modelled"
-    prefill, decode = (sum(getattr(w, f"{name}_tokens") for w in run.windows) for name in ("prefill", "decode"))
+def test_a_batching_server_is_split_and_its_phases_sum_to_the_whole(tmp_path):
+    found = split_over_http(
+        "xllamacpp:slots=4,threads=1",
+        tmp_path,
+        shapes=SHAPES,
+        utilisations=(0.3, 0.6),
+        window_s=0.6,
+        repeats=2,
+        cpu_watts=ASSUMED_W,
+        misfit_limit=LOOSE,
+    )
+    body = read_json(tmp_path / "phases.json", "phases")
+    if body["has_idle"]:
+        pytest.skip("this machine has a sensor for its CPU")
+    assert body["refused"] is None
+    assert (body["fit"]["status"], body["boundary"]) == ("modelled", "cpu package")
+    assert len(body["windows"]) == found.windows == 12
+    prefill, decode, whole_j = (
+        sum(window[name] for window in body["windows"]) for name in ("prefill_tokens", "decode_tokens", "energy_j")
+    )
     energy_j, *_ = found.energy_j(prefill, decode)
-    assert energy_j == pytest.approx(sum(window.energy_j for window in run.windows), rel=0.15)
+    assert energy_j == pytest.approx(whole_j, rel=0.15)
     assert found.coefficients["decode"].mean > found.coefficients["prefill"].mean > 0

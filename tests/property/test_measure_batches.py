@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattlane.measure.batches import Batching, Order, make_batches, padding_waste, waste_bound
@@ -15,6 +15,7 @@ EOS = 2
 lengths = st.lists(st.integers(1, 400), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=12), st.booleans())
 def test_counts_of_any_batch_are_its_own_lengths_and_no_pad(rows, pads_are_eos):
     pad = EOS if pads_are_eos else 0
@@ -33,6 +34,7 @@ def test_counts_of_any_batch_are_its_own_lengths_and_no_pad(rows, pads_are_eos):
     assert 0 <= counted.input_waste < 1
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(1, 9), st.sampled_from(list(Order)), st.integers(0, 99))
 def test_every_request_is_in_exactly_one_batch_and_waste_stays_below_its_bound(values, size, order, seed):
     batching = Batching(size, order, seed, edges_tokens=(30, 100, 250))
@@ -42,6 +44,7 @@ def test_every_request_is_in_exactly_one_batch_and_waste_stays_below_its_bound(v
     assert -1e-12 <= padding_waste(values, batches) <= waste_bound(values, batching) + 1e-12
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(1, 9), st.integers(0, 99))
 def test_d10_sorting_never_increases_waste(values, size, seed):
     best = padding_waste(values, make_batches(values, Batching(size, Order.SORTED)))
@@ -49,6 +52,7 @@ def test_d10_sorting_never_increases_waste(values, size, seed):
         assert best <= padding_waste(values, make_batches(values, Batching(size, order, seed))) + 1e-12
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 4))
 def test_no_order_of_a_small_set_wastes_less_than_sorting(values, size):
     best = padding_waste(values, make_batches(values, Batching(size, Order.SORTED)))

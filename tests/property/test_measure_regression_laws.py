@@ -35,7 +35,7 @@ def windows(points: list[LoadPoint], prefill_j: float, decode_j: float, static_w
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(capacities, rates_j, rates_j, watts, seeds)
 def test_any_server_on_the_line_is_recovered_whatever_its_size(capacity, prefill_j, decode_j, static_w, seed):
     plan = design(capacity, window_s=WINDOW_S)
@@ -47,7 +47,7 @@ def test_any_server_on_the_line_is_recovered_whatever_its_size(capacity, prefill
         assert mean_j == pytest.approx(row.energy_j, rel=1e-6, abs=1e-9 * total_j)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(rates_j, rates_j, watts, seeds, st.floats(1e-3, 1e3))
 def test_order_of_windows_and_unit_of_energy_change_nothing_else(prefill_j, decode_j, static_w, seed, unit):
     plan = design(Capacity(20_000.0, 2_000.0), window_s=WINDOW_S)
@@ -64,7 +64,7 @@ def test_order_of_windows_and_unit_of_energy_change_nothing_else(prefill_j, deco
     assert again.identifiability.condition == pytest.approx(first.identifiability.condition, rel=1e-6)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 2000), st.integers(2, 2000), rates_j, rates_j, watts, seeds)
 def test_requests_of_one_kind_are_refused_on_any_server(input_tokens, output_tokens, a_j, b_j, static_w, seed):
     shape = Shape("only", input_tokens, output_tokens)
@@ -89,6 +89,7 @@ def test_intervals_cover_93_to_97_percent_on_any_server(prefill_j, decode_j, sta
     assert 0.93 <= inside / n / 3 <= 0.97
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e4), min_size=2, max_size=8), st.lists(st.floats(0, 1e4), min_size=2, max_size=8))
 def test_a_difference_is_never_clamped_and_its_error_holds_both(generated, first):
     split = by_difference(

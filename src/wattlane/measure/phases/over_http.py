@@ -5,25 +5,31 @@ design ─► drive each point in shuffled order ─► window: joules, prefill 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattlane.core.errors import InputError
+from wattlane.core.errors import InputError, MeasurementError
+from wattlane.core.files import write_json
 from wattlane.core.types import Origin
 from wattlane.measure.account import Energy, metered, modelled_cpu
 from wattlane.measure.engines.base import Engine
+from wattlane.measure.engines.registry import open_engine
 from wattlane.measure.load import DEFAULT_LIMIT_S, Delivery, drive
-from wattlane.measure.phases.design import Capacity, Design, Shape
-from wattlane.measure.phases.regression import LoadWindow
+from wattlane.measure.phases.design import SHAPES, Capacity, Design, Shape, design
+from wattlane.measure.phases.regression import MISFIT_LIMIT, LoadWindow, RateFit, fit
 from wattlane.measure.phases.windows import tokens_of, window_of
+from wattlane.measure.pick import pick_meter
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
+from wattlane.measure.warmup import warm_up
 from wattlane.measure.workloads import resolve_workload
 
 if TYPE_CHECKING:
     import polars as pl
 
+FILE, KIND = "phases.json", "phases"
 PROBE_REQUESTS = 4
 PROBES = (Shape("prefill", 256, 1), Shape("decode", 1, 64))
 
@@ -35,6 +41,61 @@ class DesignRun:
     windows: tuple[LoadWindow, ...]
     tables: tuple[pl.DataFrame, ...]
     origin: Origin
+    boundary: str | None
+
+
+def split_over_http(
+    target: str,
+    out: Path | str,
+    *,
+    shapes: Sequence[Shape] = SHAPES,
+    utilisations: Sequence[float] = (0.25, 0.5, 0.75),
+    window_s: float = 10.0,
+    repeats: int = 3,
+    seed: int = 0,
+    meter: Meter | None = None,
+    cpu_watts: float | None = None,
+    misfit_limit: float = MISFIT_LIMIT,
+) -> RateFit:
+    """Start or find the engine, plan and drive a load for it, fit, and write `phases.json` into `out`.
+
+    Args:
+        target: as `wattlane.measure.run` takes it.
+        out: folder of the result; made if it is not there.
+        shapes: kinds of request; every one is driven at every share of the probed capacity.
+        utilisations: shares of the capacity.
+        window_s: offered seconds of each window.
+        repeats: windows of each point.
+        seed: of order, arrivals and prompts.
+        meter: energy source; by default the best one that sees the engine, then `cpu_watts`.
+        cpu_watts: assumed W per busy core, for a modelled energy.
+        misfit_limit: largest misfit as a share of the mean energy of a window.
+
+    Raises:
+        InputError: the load cannot tell the phases apart, or there is no energy to divide.
+        MeasurementError: the engine or the meter failed, or the fit was refused; the file is written first then.
+    """
+    with open_engine(target) as engine:
+        warm_up(engine)
+        source = meter if meter is not None else pick_meter(engine.habits).meter
+        plan = design(probe_capacity(engine, seed), shapes, utilisations, window_s, repeats)
+        run = drive_design(engine, plan, seed, meter=source, cpu_watts=cpu_watts)
+        about = engine.describe()
+    body = {
+        "target": target,
+        "engine": about,
+        "has_idle": source is not None,
+        "boundary": run.boundary,
+        "windows": [asdict(window) for window in run.windows],
+    }
+    path = Path(out) / FILE
+    try:
+        found = fit(run.windows, has_idle=source is not None, misfit_limit=misfit_limit, origin=run.origin)
+    except MeasurementError as refusal:
+        write_json(path, KIND, {**body, "fit": None, "refused": str(refusal)})
+        raise
+    write_json(path, KIND, {**body, "fit": found.as_dict(), "refused": None})
+    return found
 
 
 def probe_capacity(engine: Engine, seed: int = 0) -> Capacity:
@@ -80,7 +141,8 @@ def drive_design(
         raise InputError("found neither a meter nor cpu_watts; expected one of them to have an energy to divide")
     found = list(_driven(engine, plan, seed, meter, cpu_watts, limit_s))
     origin = Origin.MODELLED if any(energy.status is Origin.MODELLED for _, _, energy in found) else Origin.MEASURED
-    return DesignRun(tuple(window for window, _, _ in found), tuple(table for _, table, _ in found), origin)
+    boundary = None if found[0][2].boundary is None else found[0][2].boundary.value
+    return DesignRun(tuple(window for window, _, _ in found), tuple(table for _, table, _ in found), origin, boundary)
 
 
 def _driven(

@@ -125,7 +125,7 @@ class RateFit:
             "condition": self.identifiability.condition,
             "fit_test": {
                 "name": self.test.name,
-                "statistic": self.test.statistic,
+                "statistic": self.test.statistic if self.test.statistic != math.inf else None,
                 "p_value": self.test.p_value,
                 "misfit": self.test.misfit,
             },
