@@ -6,8 +6,9 @@ import pytest
 
 from wattlane.core.types import Boundary, Origin
 from wattlane.core.workload import Workload
-from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, split
+from wattlane.measure.account import ABSENT, Energy, above_idle, metered, modelled_cpu, split
 from wattlane.measure.client import Exchange
+from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.exchanges import to_table
 from wattlane.measure.readings import Channel, Reading
 from wattlane.measure.spans import Spans, find_spans
@@ -44,7 +45,9 @@ def test_counter_energy_is_the_difference_with_interpolated_edges():
     assert energy.energy_j_lo < 1000 < energy.energy_j_hi
     assert {*energy.error_parts} == {"tick_j", "edges_j", "sensor_gain_j"}
     assert energy.error_parts["sensor_gain_j"] == pytest.approx(49, rel=0.01)
-    assert energy.energy_j_hi - energy.energy_j == pytest.approx(np.linalg.norm(list(energy.error_parts.values())), rel=0.1)
+    assert energy.energy_j_hi - energy.energy_j == pytest.approx(
+        np.linalg.norm(list(energy.error_parts.values())), rel=0.1
+    )
     assert (energy.status, energy.source, energy.boundary) == (Origin.MEASURED, "nvml counter", Boundary.GPU)
 
 
@@ -87,6 +90,26 @@ def test_energy_is_absent_never_zero_when_the_record_does_not_suffice(record):
     assert energy == ABSENT
     assert energy.as_dict()["energy_j"] is None
     assert str(energy) == "absent"
+
+
+def test_d4_gross_and_net_are_both_kept_and_net_is_gross_minus_idle_exactly():
+    times_s = np.arange(0, 20.05, 0.02)
+    powers = np.where(times_s < 8, 100.0, 300.0)
+    shown = np.concatenate(([0.0], np.cumsum(powers[:-1] * 0.02)))
+    idle, gross = metered(readings(times_s, shown), 1.0, 7.0), metered(readings(times_s, shown), 10.0, 18.0)
+    net = above_idle(gross, 8.0, idle, 6.0, IdleLevel.WEIGHTS_LOADED)
+    assert net.energy_j == gross.energy_j - idle.energy_j / 6.0 * 8.0
+    assert net.energy_j_lo < 1600 < net.energy_j_hi
+    assert net.error_parts["sensor_gain_j"] == pytest.approx(0.049 * net.energy_j, rel=0.01)
+    assert "weights_loaded" in net.source
+    assert above_idle(idle, 6.0, gross, 8.0, IdleLevel.CONTEXT).energy_j == pytest.approx(-1200, rel=0.01)
+    assert above_idle(gross, 8.0, ABSENT, 0.0, IdleLevel.CONTEXT) == ABSENT
+
+
+def test_windows_of_one_card_differ_by_their_random_parts_alone():
+    energy = Energy(1000.0, 950.0, 1050.0, {"tick_j": 30.0, "sensor_gain_j": 40.0})
+    assert (energy.half_j, energy.random_half_j) == (50, pytest.approx(30))
+    assert ABSENT.half_j == ABSENT.random_half_j == 0
 
 
 def test_a_frozen_counter_falls_back_to_power():

@@ -35,6 +35,7 @@ def test_a_run_writes_its_four_files_and_they_agree(tmp_path, monkeypatch):
     assert body["requests"] == len(read_served(tmp_path / "run" / "served.parquet")) == 4
     assert body["tokens"] == {"input": 24, "output": 16}
     assert body["idle_w"] == pytest.approx(40, rel=0.05)  # 0.2 s between polls of a busy machine
+    assert body["net_energy"]["energy_j"] == body["energy"]["energy_j"] - result.idle_w * body["window_s"]
     assert body["cpu_seconds"] is None  # the server is not ours
     telemetry = read_parquet(tmp_path / "run" / "telemetry.parquet", "telemetry", ["time_s", "energy_j"])
     assert telemetry["time_s"].min() < 0  # the idle window lies before the zero of arrivals

@@ -11,18 +11,21 @@ is measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wattlane.core.types import Boundary, Origin
 from wattlane.measure.energy.estimate import to_record, window_energy
+from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.meters.cpu import cpu_tick_s
 from wattlane.measure.readings import Reading
 from wattlane.measure.spans import Spans
 
 CPU_MODEL = "CPU seconds"
+GAIN_PART = "sensor_gain_j"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,18 @@ class Energy:
     boundary: Boundary | None = None
     status: Origin = Origin.ABSENT
     reasons: tuple[str, ...] = ()
+
+    @property
+    def half_j(self) -> float:
+        """Half-width of the interval; 0 where there is none."""
+        return (
+            0.0 if self.energy_j_lo is None or self.energy_j_hi is None else (self.energy_j_hi - self.energy_j_lo) / 2
+        )
+
+    @property
+    def random_half_j(self) -> float:
+        """Half-width without the sensor's gain, which is one for all windows of a card: what their differences have."""
+        return math.sqrt(max(self.half_j**2 - self.error_parts.get(GAIN_PART, 0.0) ** 2, 0.0))
 
     def __str__(self) -> str:
         if self.energy_j is None:
@@ -81,6 +96,26 @@ def metered(readings: Sequence[Reading], start_s: float, end_s: float, *, align:
         first.boundary,
         first.origin,
         found.reasons,
+    )
+
+
+def above_idle(gross: Energy, length_s: float, idle: Energy, idle_s: float, level: IdleLevel) -> Energy:
+    """Return E − P_idle · T exactly, never clamped, where the idle window of `idle_s` gave `idle`; absent without both.
+
+    The gain of the sensor is shared, so that its two parts subtract.
+    """
+    if gross.energy_j is None or idle.energy_j is None:
+        return ABSENT
+    scale = length_s / idle_s
+    parts = {
+        "gross_j": gross.random_half_j,
+        "idle_j": idle.random_half_j * scale,
+        GAIN_PART: abs(gross.error_parts.get(GAIN_PART, 0.0) - idle.error_parts.get(GAIN_PART, 0.0) * scale),
+    }
+    net_j, half_j = gross.energy_j - idle.energy_j / idle_s * length_s, math.hypot(*parts.values())
+    source = f"{gross.source}, above idle ({level.value})"
+    return replace(
+        gross, energy_j=net_j, energy_j_lo=net_j - half_j, energy_j_hi=net_j + half_j, error_parts=parts, source=source
     )
 
 

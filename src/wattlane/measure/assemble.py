@@ -13,7 +13,8 @@ from wattlane.core.provenance import Provenance
 from wattlane.core.served import latency
 from wattlane.core.types import Origin, Outcome, Slo
 from wattlane.core.workload import Workload
-from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, split
+from wattlane.measure.account import ABSENT, Energy, above_idle, metered, modelled_cpu, split
+from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.pick import Picked
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement, PhaseResult
@@ -65,7 +66,9 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
     table, window_s = driven.table, driven.end_s - driven.start_s
     done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
     cpu_s = recorder.cpu_used_s(driven.start_s, driven.end_s)
-    energy, idle_w = _energy(asked, driven, recorder, cpu_s)
+    energy, idle = _energy(asked, driven, recorder, cpu_s)
+    idle_s = 0.0 if driven.idle_edges_s is None else driven.idle_edges_s[1] - driven.idle_edges_s[0]
+    idle_w = None if idle.energy_j is None else idle.energy_j / idle_s
     spans = find_spans(table, window_s)
     prefill, decode = split(energy, spans, idle_w)
     input_tokens, output_tokens = int(done["input_tokens"].sum()), int(done["output_tokens"].sum())
@@ -97,6 +100,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         output_tokens=output_tokens,
         window_s=window_s,
         energy=energy,
+        net=above_idle(energy, window_s, idle, idle_s, IdleLevel.WEIGHTS_LOADED),
         idle_w=idle_w,
         prefill=PhaseResult(prefill, spans.prefill_s, input_tokens - int(done["cached_tokens"].sum())),
         decode=PhaseResult(decode, spans.decode_s, output_tokens),
@@ -122,20 +126,19 @@ def _checked(asked: Conditions, driven: Driven, recorder: Recorder, busy_s: floa
     return examine(trial_scene(recorder.readings, driven.looks, activity, asked.picked.meter, driven.idle_edges_s))
 
 
-def _energy(asked: Conditions, driven: Driven, recorder: Recorder, cpu_s: float | None) -> tuple[Energy, float | None]:
-    """Return (energy of the window, idle power); a meter goes before the CPU model."""
+def _energy(asked: Conditions, driven: Driven, recorder: Recorder, cpu_s: float | None) -> tuple[Energy, Energy]:
+    """Return (energy of the window, energy of the idle window); a meter goes before the CPU model."""
     energy = metered(recorder.readings, driven.start_s, driven.end_s)
     if energy.status is not Origin.ABSENT or asked.cpu_w is None:
-        return energy, _idle_w(driven, recorder)
-    return modelled_cpu(cpu_s, asked.cpu_w), None
+        return energy, _idle(driven, recorder)
+    return modelled_cpu(cpu_s, asked.cpu_w), ABSENT
 
 
-def _idle_w(driven: Driven, recorder: Recorder) -> float | None:
+def _idle(driven: Driven, recorder: Recorder) -> Energy:
     if driven.idle_edges_s is None:
-        return None
+        return ABSENT
     start_s, end_s = driven.idle_edges_s
-    idle = metered(recorder.readings, start_s, end_s) if end_s > start_s else ABSENT
-    return None if idle.energy_j is None else idle.energy_j / (end_s - start_s)
+    return metered(recorder.readings, start_s, end_s) if end_s > start_s else ABSENT
 
 
 def _provenance(asked: Conditions) -> Provenance:

@@ -16,7 +16,7 @@ from wattlane.core.files import write_json, write_parquet
 from wattlane.core.provenance import Provenance, write_beside
 from wattlane.core.served import Latency, write_served
 from wattlane.core.types import Slo
-from wattlane.measure.account import Energy
+from wattlane.measure.account import ABSENT, Energy
 from wattlane.measure.spans import Spans
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class PhaseResult:
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One workload on one engine. `valid` is False when its figures must not be used; `reasons` say why and more.
+
+    `net` is the energy above idle with the weights loaded.
 
     `reasons` read "code: sentence". `complete` is False when the run was cut short.
     """
@@ -72,6 +74,7 @@ class Measurement:
     folder: Path
     host: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = "valid"
+    net: Energy = ABSENT
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `measurement.json`."""
@@ -89,6 +92,7 @@ class Measurement:
             "tokens": {"input": self.input_tokens, "output": self.output_tokens},
             "window_s": self.window_s,
             "energy": self.energy.as_dict(),
+            "net_energy": self.net.as_dict(),
             "idle_w": self.idle_w,
             "phases": {"prefill": self.prefill.as_dict(), "decode": self.decode.as_dict()},
             "time": {
