@@ -16,6 +16,7 @@ from typing import Any
 from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError
 from wattlane.core.files import read_json
 from wattlane.measure.campaigns.cells import Cell
+from wattlane.measure.campaigns.static_trial import is_static, measure_static
 from wattlane.measure.readings import Meter
 from wattlane.measure.result import KIND
 from wattlane.measure.trial import run
@@ -62,6 +63,9 @@ Runner = Callable[[Trial, Path], None]
 def measure(trial: Trial, folder: Path, meter: Meter | None = None) -> None:
     """Measure a trial on this machine, by default with the best meter that sees the engine."""
     cell = trial.cell
+    if is_static(cell.target):
+        measure_static(cell, trial.number, folder, meter)
+        return
     run(
         cell.target,
         cell.load.workload(cell.seed),

@@ -1,0 +1,160 @@
+"""A trial of static batches in process: each batch is padded, read, then written up to its longest answer.
+
+    request of a batch:  sent = prefill begins, first token = prefill ends, token k = step k − 1 of decode ends
+
+A request ends with its own last token although its row is computed until the batch ends; what is computed beyond is in
+the energy and in no token count. Waiting for an earlier batch counts in TTFT, from arrival.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wattlane.core.errors import InputError, UnknownNameError
+from wattlane.core.types import Outcome
+from wattlane.core.workload import Workload
+from wattlane.measure.assemble import Conditions, Driven, assemble
+from wattlane.measure.batches import Batching, Order, make_batches
+from wattlane.measure.campaigns.cells import Cell
+from wattlane.measure.client import Exchange
+from wattlane.measure.engines.base import Habits
+from wattlane.measure.engines.inprocess import InProcess
+from wattlane.measure.engines.transformers_inprocess import NAME, TransformersInProcess
+from wattlane.measure.exchanges import to_table
+from wattlane.measure.gguf_model import SHAPES
+from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN
+from wattlane.measure.pick import Picked, pick_meter
+from wattlane.measure.prompts import make_prompt
+from wattlane.measure.readings import Meter
+from wattlane.measure.recorder import Recorder
+from wattlane.measure.spec import Spec, parse_spec
+from wattlane.measure.trial import IDLE_WINDOW_S
+from wattlane.measure.warmup import LOADS, WARMUP_SEED, Preparation
+
+OWN: dict[str, int | float | str] = {"batching": "static", "batch": 1, "order": Order.DATA_SET.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A target taken apart: what the engine is to be, how its requests are batched, which ids its prompts may hold."""
+
+    engine: Spec
+    batching: Batching
+    habits: Habits
+
+
+def is_static(target: str) -> bool:
+    """Return whether a target is called in process."""
+    return target.partition(":")[0].strip() == NAME
+
+
+def take_apart(target: str, seed: int) -> Asked:
+    """Return the parts of a target `transformers-inprocess:dtype=...,batch=8,order=sorted`.
+
+    Raises:
+        InputError: an option is wrong, or `model` is not the folder of a checkpoint.
+    """
+    spec = parse_spec(target)
+    own = Spec(NAME, {key: value for key, value in spec.options.items() if key in OWN}).options_as(OWN)
+    if own["batching"] != "static":
+        raise InputError(f"{target}: batching is {own['batching']!r}; expected static, no other is timed in process")
+    if own["order"] not in list(Order):
+        raise UnknownNameError("order", str(own["order"]), list(Order))
+    engine = Spec(NAME, {key: value for key, value in spec.options.items() if key not in OWN})
+    habits = Habits(token_ids=_token_ids(engine))
+    return Asked(engine, Batching(int(own["batch"]), Order(str(own["order"])), seed), habits)
+
+
+def _token_ids(engine: Spec) -> tuple[int, int]:
+    model, size = engine.options.get("model"), engine.options.get("size", "tiny")
+    if not model:
+        if size not in SHAPES:
+            raise UnknownNameError("model size", size, SHAPES)
+        return FIRST_PLAIN_TOKEN, SHAPES[size].vocabulary_tokens
+    try:
+        many = int(json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))["vocab_size"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"model is {model!r}; expected the folder of a checkpoint with a config.json") from error
+    return min(FIRST_PLAIN_TOKEN, many // 2), many
+
+
+def measure_static(
+    cell: Cell, number: int, folder: Path, meter: Meter | None = None, engine: InProcess | None = None
+) -> None:
+    """Measure a trial of static batches and write the four files of a measurement into `folder`.
+
+    Raises:
+        InputError: the target or the workload does not fit static batches.
+        MeasurementError: the engine does not start, or cannot do a batch.
+    """
+    asked, load, seed = take_apart(cell.target, cell.seed), cell.load.workload(cell.seed), cell.seed + number
+    if load.span_s > 0:
+        raise InputError(f"{cell.load.name}: arrivals span {load.span_s:.3g} s; static batches take a burst")
+    batches = make_batches(load.input_tokens, asked.batching)
+    prompts: list[Any] = [make_prompt(asked.habits, r.input_tokens, seed, r.request_id) for r in load]
+    folder.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
+    with engine or TransformersInProcess(asked.engine) as running:
+        ready_s = time.monotonic()
+        about = running.describe()
+        _warm(running, cell.preparation, asked.habits)
+        on_gpu = str(about.get("device", "cpu")) != "cpu"
+        picked = Picked(meter, "the meter that was given") if meter else pick_meter(Habits(runs_on_gpu=on_gpu))
+        recorder = Recorder(picked.meter, running.pid)
+        driven = _drive(running, load, prompts, [rows.tolist() for rows in batches], recorder, bool(picked.meter))
+    own = {"batch": asked.batching.batch_size, "order": asked.batching.order.value}
+    about |= {"batching": "static", "kv_cache": True, "options": {**about.get("options", {}), **own}}
+    conditions = Conditions(
+        cell.target, about, load, None, folder, seed, cell.slo, picked, cell.cpu_watts, open_loop=False
+    )
+    result = assemble(conditions, driven, recorder)
+    durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
+    result.write(driven.table, recorder.table(driven.start_s), durations_s)
+
+
+def _warm(engine: InProcess, preparation: Preparation, habits: Habits) -> None:
+    for number in range(preparation.batches):
+        for phase, (input_tokens, output_tokens) in enumerate(LOADS):
+            first = (number * len(LOADS) + phase) * preparation.batch
+            numbers = range(first, first + preparation.batch)
+            batch: list[Any] = [make_prompt(habits, input_tokens, WARMUP_SEED, i) for i in numbers]
+            engine.prefill(batch)
+            engine.decode(output_tokens - 1)
+    time.sleep(preparation.settle_s)
+
+
+def _drive(
+    engine: InProcess,
+    load: Workload,
+    prompts: Sequence[Any],
+    batches: Sequence[list[int]],
+    recorder: Recorder,
+    idle: bool,
+) -> Driven:
+    exchanges, idle_edges_s = [Exchange() for _ in prompts], None
+    with recorder:
+        if idle:
+            idle_start_s = recorder.mark()
+            time.sleep(IDLE_WINDOW_S)
+            idle_edges_s = (idle_start_s, recorder.mark())
+        cpu_s, start_s, wall_s = time.process_time(), recorder.mark(), time.time()
+        for rows in batches:
+            lengths = [int(load.output_tokens[row]) for row in rows]
+            read = engine.prefill([prompts[row] for row in rows])
+            written = engine.decode(max(lengths) - 1)
+            ends_s = [read.end_s, *(step.end_s for step in written)]
+            for row, tokens in zip(rows, lengths, strict=True):
+                exchange = exchanges[row]
+                exchange.sent_s, exchange.text_s, exchange.end_s = read.start_s, ends_s[:tokens], ends_s[tokens - 1]
+                exchange.input_tokens, exchange.output_tokens = len(prompts[row]), tokens
+                exchange.cached_tokens, exchange.prompt_ms = 0, read.duration_s * 1e3
+                exchange.outcome = Outcome.COMPLETED
+        end_s = recorder.mark()
+        clocks_s = ((start_s, wall_s), (end_s, time.time()))
+    table = to_table(load, exchanges, start_s)
+    return Driven(table, idle_edges_s, start_s, end_s, time.process_time() - cpu_s, False, None, clocks_s)
