@@ -51,7 +51,8 @@ def test_llama_cpp_counts_as_the_client_and_fewer_bits_take_fewer_cpu_seconds(
     cpu_s: dict[str, float] = {}
     for precision in PRECISIONS:
         out = tmp_path / precision
-        result = run(f"{target_of('xllamacpp')},size=small,precision={precision}", load, out, seed=1, limit_s=120)
+        target = f"{target_of('xllamacpp')},size=small,precision={precision}"
+        result = run(target, load, out, seed=1, limit_s=120)
         assert result.outcomes == {"completed": 8}
         assert result.engine["options"]["precision"] == precision
         looks = read_parquet(out / "engine.parquet", "engine", ["time_s", "input_tokens", "output_tokens"])
@@ -61,8 +62,6 @@ def test_llama_cpp_counts_as_the_client_and_fewer_bits_take_fewer_cpu_seconds(
         assert result.cpu_s is not None
         cpu_s[precision] = result.cpu_s
         decode_ms = 1e3 * float(table["server_decode_s"].median()) / 15
-        figure(
-            f"xllamacpp     {precision:5s} {result.cpu_s:5.2f} CPU s, decode {decode_ms:5.1f} ms a token (its own clock)"
-        )
+        figure(f"xllamacpp     {precision:5s} {result.cpu_s:5.2f} CPU s, decode {decode_ms:5.1f} ms a token")
     assert cpu_s["Q4_0"] < cpu_s["Q8_0"] < cpu_s["F32"]
     assert cpu_s["F16"] < cpu_s["F32"]
