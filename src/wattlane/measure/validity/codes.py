@@ -339,7 +339,7 @@ EXPLAINS: dict[Code, frozenset[Code]] = {
     Code.THERMAL_THROTTLE: frozenset({Code.CLOCK_CHANGED, Code.POWER_THROTTLE}),
     Code.POWER_THROTTLE: frozenset({Code.CLOCK_CHANGED}),
     Code.BUSY_AT_IDLE: frozenset({Code.BUSY_NEAR_IDLE, Code.RAMP_IN_WINDOW}),
-    Code.COUNTER_DISAGREES: frozenset({Code.ABOVE_LIMIT}),
+    Code.COUNTER_DISAGREES: frozenset({Code.ABOVE_LIMIT, Code.BUSY_AT_IDLE, Code.BUSY_NEAR_IDLE}),
     Code.GENERATOR_BOUND: frozenset({Code.BUSY_NEAR_IDLE, Code.GENERATOR_LATE}),
 }
 
