@@ -34,6 +34,8 @@ def test_public_names_are_pinned_and_callable():
         "Reading",
         "Telemetry",
         "campaign",
+        "check_sensors",
+        "check_telemetry",
         "compare",
         "diagnose",
         "drive",

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.core.types import Origin
-from wattlane.measure.account import ABSENT, Energy, metered
+from wattlane.measure.account import ABSENT, metered
 from wattlane.measure.phases.part import Repeats, Split
 from wattlane.measure.readings import Reading
 from wattlane.measure.tokens import TokenCount
@@ -115,14 +115,8 @@ def _repeats(readings: Sequence[Reading], windows: Sequence[tuple[float, float]]
     return Repeats(
         [energy.energy_j for energy in energies if energy.energy_j is not None],
         [end_s - start_s for start_s, end_s in windows],
-        [_half_j(energy) for energy in energies],
+        [energy.random_half_j for energy in energies],
     )
-
-
-def _half_j(energy: Energy) -> float:
-    assert energy.energy_j_lo is not None
-    assert energy.energy_j_hi is not None
-    return (energy.energy_j_hi - energy.energy_j_lo) / 2
 
 
 def _residual(split: Split) -> list[str]:

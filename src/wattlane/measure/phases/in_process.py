@@ -127,9 +127,7 @@ def _repeats(readings: list[Reading], stretches: list[Stretch]) -> Repeats | Non
     joules = [e.energy_j for e in energies if e.energy_j is not None]
     if len(joules) < len(stretches):
         return None
-    halves = [
-        (e.energy_j_hi - e.energy_j_lo) / 2 for e in energies if e.energy_j_hi is not None and e.energy_j_lo is not None
-    ]
+    halves = [e.random_half_j for e in energies]
     return Repeats(joules, [stretch.duration_s for stretch in stretches], halves)
 
 

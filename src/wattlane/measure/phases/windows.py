@@ -41,7 +41,7 @@ def window_of(table: pl.DataFrame, point: str, duration_s: float, energy: Energy
     prefill, decode, requests = tokens_of(table, point)
     if energy.energy_j is None or energy.energy_j_lo is None or energy.energy_j_hi is None:
         raise MeasurementError(f"{point}: energy of the window is absent; expected a meter or assumed watts")
-    se_j = (energy.energy_j_hi - energy.energy_j_lo) / 2 / Z_95
+    se_j = energy.random_half_j / Z_95
     return LoadWindow(point, duration_s, prefill, decode, energy.energy_j, se_j if se_j > 0 else None, requests)
 
 
