@@ -106,8 +106,10 @@ def test_d13_ten_percent_timeouts_change_the_denominator_by_ten_percent(tmp_path
     assert found.energy_j_per_request == pytest.approx(body["energy"]["energy_j"] / 18)
     assert found.energy_j_per_output_token == pytest.approx(body["energy"]["energy_j"] / (18 * 4))
     assert "18 of 20" in str(found)
-    whole = by_length(table, PhaseCosts.of(body))[-1]
-    assert (whole["completed"], whole["failed"], whole["boundary"]) == (18, 2, "gpu")
+    costs = PhaseCosts.of(body)
+    assert (costs.prefill_j, costs.boundary) == (body["phases"]["prefill"]["energy_j"], "gpu")
+    whole = by_length(table, costs)[-1]
+    assert (whole["completed"], whole["failed"]) == (18, 2)
 
 
 def test_a_ratio_without_energy_or_without_success_is_absent():
