@@ -18,7 +18,7 @@ from wattlane.measure.meters.card import CardSensor, SimulatedCard
 from wattlane.measure.meters.loads import constant
 from wattlane.measure.poller import Poller
 from wattlane.measure.recorder import CpuReading, Recorder
-from wattlane.measure.schedule import DENSE_PERIOD_S, poll_times
+from wattlane.measure.schedule import DENSE_PERIOD_S, DENSE_S, PERIOD_S, poll_times
 
 
 @pytest.fixture
@@ -163,11 +163,12 @@ def test_polls_are_dense_after_an_edge_and_sparse_elsewhere():
     edge_s = poller.edge()
     time.sleep(0.5)
     poller.stop()
-    after = [t for t in times if edge_s <= t <= edge_s + 0.1]
+    after = [t for t in times if edge_s <= t <= edge_s + DENSE_S]
     before = [t for t in times if t < edge_s]
-    assert len(after) >= 8
+    # A busy machine delays some polls; at the sparse rate there would be 5 after the edge.
+    assert 12 <= len(after) <= DENSE_S / DENSE_PERIOD_S + 1
     assert len(before) <= 8
-    assert after[0] - edge_s < DENSE_PERIOD_S
+    assert after[0] - edge_s < PERIOD_S
 
 
 def test_the_schedule_of_the_simulation_is_that_of_the_thread():
