@@ -86,6 +86,7 @@ def test_a_killed_campaign_resumes_without_redoing_or_losing_a_finished_trial(tm
     assert table["output_tokens"].to_list() == [24] * 8
     assert (table["batch_max"] >= 1).all()
     assert set(table["engine_name"]) == {"xllamacpp"}
+    assert table["kv_cache"].all()
     prompts = [read_served(Path(folder) / "served.parquet")["input_tokens"].to_list() for folder in after]
     assert prompts == [[16] * 6] * 8
 

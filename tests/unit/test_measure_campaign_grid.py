@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from wattlane.core.errors import InputError, UnknownNameError
+from wattlane.measure.batches import Order
 from wattlane.measure.campaigns.cells import expand
 from wattlane.measure.campaigns.grid import Grid, parse_grid, preset_names, read_grid, read_preset
 from wattlane.measure.campaigns.order import round_order
 from wattlane.measure.campaigns.plan import plan_campaign
+from wattlane.measure.campaigns.static_trial import OWN
+from wattlane.measure.engines import transformers_inprocess, transformers_serve, vllm
+from wattlane.measure.spec import parse_spec
 
 TWO_BY_TWO = """
 name = "g"
@@ -213,3 +217,17 @@ def test_the_time_of_a_plan_counts_arrivals_and_rests_of_every_trial():
     rested = plan_campaign(parse_grid("g", TWO_BY_TWO, changes))
     assert quiet.estimate_s >= 4 * 2 * 10
     assert rested.estimate_s - quiet.estimate_s == pytest.approx(4 * 2 * 3)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_f7_every_factor_of_a_preset_is_an_option_of_its_engine(name):
+    known = {"vllm": vllm.DEFAULTS, "transformers": transformers_serve.DEFAULTS}
+    known["transformers-inprocess"] = transformers_inprocess.DEFAULTS | OWN
+    for cell in expand(read_preset(name)):
+        spec = parse_spec(cell.target)
+        assert not set(spec.options) - set(known[spec.name]), cell.target
+        if spec.name == "transformers-inprocess":
+            quantization = spec.options.get("quantization", "")
+            assert quantization in transformers_inprocess.QUANTIZATIONS
+            assert spec.options.get("dtype") in transformers_inprocess.DTYPES
+            assert spec.options.get("order", "data_set") in list(Order)

@@ -42,6 +42,7 @@ METRICS = (
     "requests_per_s",
     "cpu_seconds",
 )
+KV_CACHING = ("transformers", "vllm", "xllamacpp")  # servers that cannot write a token without their cache
 OVER_REQUESTS = ("ttft", "tbt", "e2e")  # quantities whose spread over the requests of a trial is kept
 
 
@@ -154,7 +155,7 @@ def _versions(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "engine_name": engine.get("name"),
         "engine_version": engine.get("version"),
-        "kv_cache": engine.get("kv_cache"),
+        "kv_cache": engine.get("kv_cache", True if engine.get("name") in KV_CACHING else None),
         "engine": json.dumps(engine, sort_keys=True),
         "host": json.dumps(body.get("host", {}), sort_keys=True),
         "wattlane_version": body["provenance"]["version"],
