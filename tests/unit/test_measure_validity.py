@@ -11,7 +11,7 @@ import pytest
 from wattlane.core.errors import InputError
 from wattlane.core.types import Boundary
 from wattlane.measure.readings import Channel, Reading
-from wattlane.measure.validity.codes import EXPLAINS, RULES, Code, Level, Reason, settle
+from wattlane.measure.validity.codes import RULES, Code, Level, Reason
 from wattlane.measure.validity.estimates import averaging_lag_s, refresh_s
 from wattlane.measure.validity.judge import examine
 from wattlane.measure.validity.levels import constant_across, level_reason
@@ -20,6 +20,7 @@ from wattlane.measure.validity.repeats import repeated
 from wattlane.measure.validity.scene import Activity, CardFacts, Scene, to_series
 from wattlane.measure.validity.seeded import clean, draw, record, scene_of
 from wattlane.measure.validity.seeded_faults import FAULTS
+from wattlane.measure.validity.settle import EXPLAINS, settle
 from wattlane.measure.validity.suite import alarms, confusion
 
 # arXiv 2601.22362, serving runs: name, seconds, GPU and total Wh per request (10,000 requests), GPUs

@@ -19,9 +19,10 @@ import numpy as np
 from wattlane.core.errors import InputError
 from wattlane.measure.readings import Finding, Meter, Reading
 from wattlane.measure.validity import counter, levels, sampling, scope
-from wattlane.measure.validity.codes import RULES, Code, Level, Reason, settle
+from wattlane.measure.validity.codes import RULES, Code, Level, Reason
 from wattlane.measure.validity.estimates import averaging_lag_s, counter_mean_w, mean_w, power_mean_w, refresh_s
 from wattlane.measure.validity.scene import Activity, CardFacts, Scene, Series, to_series
+from wattlane.measure.validity.settle import settle
 
 POLL_S = 0.005
 SHORTEST_S = 0.5

@@ -12,8 +12,9 @@ from wattlane.core.types import Origin, Outcome
 from wattlane.measure.account import CPU_MODEL, Energy
 from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.spans import Spans
-from wattlane.measure.validity.codes import Level, settle
+from wattlane.measure.validity.codes import Level
 from wattlane.measure.validity.codes import Verdict as Checked
+from wattlane.measure.validity.settle import settle
 
 if TYPE_CHECKING:
     import polars as pl

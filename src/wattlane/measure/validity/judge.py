@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wattlane.measure.validity import averaging, counter, levels, sampling, scope, serving, throttle
-from wattlane.measure.validity.codes import Reason, Verdict, settle
+from wattlane.measure.validity.codes import Reason, Verdict
 from wattlane.measure.validity.scene import Scene
+from wattlane.measure.validity.settle import settle
 
 Check = Callable[[Scene], Iterator[Reason]]
 CHECKS: tuple[Check, ...] = (
