@@ -144,8 +144,8 @@ def core_set(text: str, option: str = "cores") -> frozenset[int] | None:
     try:
         cores: set[int] = set()
         for part in text.split("+"):
-            low, _, high = part.partition("-")
-            cores |= set(range(int(low), int(high or low) + 1))
+            low, dash, high = part.partition("-")
+            cores |= set(range(int(low), int(high if dash else low) + 1))
     except ValueError:
         raise InputError(f"{option} is {text!r}; expected core numbers such as 0, 0-3 or 0+2") from None
     missing = sorted(cores - set(range(os.cpu_count() or 1)))
