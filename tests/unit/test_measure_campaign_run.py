@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import random
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -15,12 +13,11 @@ from measure_fake_server import serving
 from measure_fake_trial import FakeRunner, write_run
 
 from wattlane.cli.app import run as command
-from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError, MissingExtraError
+from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError
 from wattlane.core.files import read_json, read_parquet
 from wattlane.measure import campaign, trial
 from wattlane.measure.campaigns.cells import expand
 from wattlane.measure.campaigns.grid import parse_grid, read_preset
-from wattlane.measure.campaigns.ray_cluster import OnRay, away, own_meter
 from wattlane.measure.campaigns.schedule import Here
 from wattlane.measure.campaigns.trials import Status, Trial, finished, measure
 from wattlane.measure.meters.simulated import SimulatedMeter
@@ -228,102 +225,29 @@ target = "URL,model=m{batch}"
 [factors]
 batch = [2, 4]
 [workload]
-text = "burst:n=16,input=6,output=4"
+text = "burst:n=32,input=6,output=6"
 [repeats]
 at_least = 3
 [warmup]
-batches = 3
+batches = 2
 batch = "{batch}"
 """
-    with serving("llamacpp", pause_s=0.01) as server:
+    with serving("llamacpp", pause_s=0.02) as server:
         grid = parse_grid("f6", text.replace("URL", server.base_url))
         meter = SimulatedMeter.constant(250.0)
         campaign(grid, tmp_path, scheduler=Here(tmp_path, lambda t, folder: measure(t, folder, meter)))
         sent = len(server.seen)
     table = read_parquet(tmp_path / "campaign.parquet")
-    assert table["status"].to_list() == ["measured"] * 6
-    assert set(table["requests"]) == {16}
+    # the fake card draws the same idle as busy, which the checks rightly hold against it
+    assert table["reasons"].str.starts_with("busy_at_idle").all()
+    assert set(table["requests"]) == {32}
+    assert set(table["failed"]) == {0}
     assert (table["energy_j"] / (250.0 * table["window_s"])).is_between(0.99, 1.01).all()
     phases_j = table["prefill_j"] + table["decode_j"]
     idle_j = table["energy_j"] - phases_j
     assert ((idle_j >= -1e-9) & (idle_j < 0.2 * table["energy_j"])).all()
     assert (table["batch_max"] <= table["concurrency"]).all()
-    assert sent == sum(3 * (16 + 2 * 3 * batch) for batch in (2, 4))  # requests, and three warm-up batches a phase
-
-
-class FakeRay:
-    """Ray's few calls, in this process; the task that ends last is the one submitted first."""
-
-    def __init__(self, gpus=2.0):
-        self.gpus = gpus
-        self.options = {}
-        self.submitted = 0
-
-    def init(self, **options):
-        self.options["init"] = options
-
-    def cluster_resources(self):
-        return {"GPU": self.gpus}
-
-    def remote(self, **options):
-        self.options["task"] = options
-
-        def wrap(_function):
-            def submit(asked):
-                self.submitted += 1
-                return (self.submitted, asked)
-
-            return SimpleNamespace(remote=submit)
-
-        return wrap
-
-    def wait(self, references, num_returns):
-        return [references[-1]], references[:-1]
-
-    def get(self, reference):
-        number, asked = reference
-        if number == 2:
-            raise RuntimeError("the node went away")
-        return away(asked, FakeRunner(lambda _t: 1.0))
-
-
-def test_trials_spread_over_a_cluster_come_back_with_their_files(tmp_path):
-    ray = FakeRay()
-    grid = parse_grid("g", GRID, {"repeats.at_least": 1})
-    result = campaign(grid, tmp_path, scheduler=OnRay(tmp_path, "auto", ray))
-    assert ray.options["init"]["address"] == "auto"
-    assert ray.options["task"]["num_gpus"] == 1
-    assert result.summary["trials"] == {"failed": 1, "measured": 5}
-    assert "the node went away" in read_parquet(tmp_path / "campaign.parquet")["reasons"].str.join("").item()
-    assert len(list(tmp_path.glob("cells/*/000/measurement.json"))) == 5
-    again = FakeRunner()
-    assert go(tmp_path, again, {"repeats.at_least": 1}).resumed == 5
-    assert len(again.ran) == 1
-
-
-def test_a_cluster_without_gpus_and_a_missing_ray_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(MeasurementError, match="has 0 GPUs"):
-        OnRay(tmp_path, "auto", FakeRay(gpus=0))
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"wattlane\[ray\]"):
-        campaign(parse_grid("g", GRID), tmp_path, ray="auto")
-
-
-def test_a_worker_meters_the_one_gpu_it_was_given(monkeypatch):
-    class Library:
-        NVMLError = RuntimeError
-
-    monkeypatch.setattr("wattlane.measure.campaigns.ray_cluster.connect", lambda _library: Library())
-    cards = [SimpleNamespace(uuid="GPU-a"), SimpleNamespace(uuid="GPU-b")]
-    monkeypatch.setattr("wattlane.measure.campaigns.ray_cluster.cards", lambda _library: cards)
-    monkeypatch.setattr("wattlane.measure.campaigns.ray_cluster.NvmlMeter", lambda uuids, _library: uuids)
-    for visible, uuid in (("1", "GPU-b"), ("GPU-a", "GPU-a")):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert own_meter() == [uuid]
-    for visible in ("", "0,1", "7"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        with pytest.raises(MeasurementError, match="expected"):
-            own_meter()
+    assert sent == sum(3 * (32 + 2 * 2 * batch) for batch in (2, 4))  # requests, and two warm-up batches a phase
 
 
 def test_two_campaigns_do_not_share_a_folder(tmp_path):

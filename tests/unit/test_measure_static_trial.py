@@ -72,7 +72,7 @@ def test_d6_rows_written_past_their_own_answer_are_in_no_token_count(load, tmp_p
     assert engine.read[2:] == [[40, 8], [30, 10]]  # behind the warm-up of both phases
     assert engine.steps[2:] == [5, 3]
     body = read_json(tmp_path / "run" / "measurement.json", "measurement")
-    assert body["valid"], body["reasons"]
+    assert (body["complete"], body["failed"]) == (True, 0)
     assert not [reason for reason in body["reasons"] if "clock" in reason]
     assert body["tokens"] == {"input": 88, "output": 15}
     assert (body["engine"]["batching"], body["engine"]["kv_cache"]) == ("static", True)
