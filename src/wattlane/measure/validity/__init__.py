@@ -4,6 +4,8 @@
     facts ────┼─► Scene ─► checks ─► reasons ─► settle (symptoms under their cause) ─► Verdict
     activity ─┘
 
-`codes` holds every reason with its meaning and remedy, `scene` what a check may look at, `judge` runs the checks. Each
-other file is one family of checks, a generator `(Scene) -> Reason`.
+`codes` holds every reason with its meaning and remedy, `scene` what a check may look at, `judge` runs the checks and
+`settle` makes a verdict of what they found. `levels`, `sampling`, `counter`, `scope`, `averaging`, `throttle` and `serving`
+are families of checks, generators `(Scene) -> Reason`; `identity` leads from CUDA's devices to NVML's. `seeded`,
+`seeded_faults` and `suite` put known faults into simulated runs; `ratios` and `repeats` state figures honestly.
 """
