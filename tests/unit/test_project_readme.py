@@ -30,7 +30,8 @@ def test_relative_links_lead_to_files(page: Path) -> None:
 
 
 def test_every_environment_variable_read_is_listed() -> None:
-    sources = [*(ROOT / "src").rglob("*.py"), ROOT / "tools" / "bootstrap"]
+    scripts = [ROOT / "tools" / "bootstrap", ROOT / "tools" / "bootstrap-engines"]
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests" / "engines").glob("*.py"), *scripts]
     read = {name for path in sources for name in re.findall(r"WATTLANE_[A-Z_]+", path.read_text(encoding="utf-8"))}
     page = (ROOT / "docs" / "reference" / "environment.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`(WATTLANE_[A-Z_]+)`", page)) == read
