@@ -99,7 +99,8 @@ def test_energy_without_a_sensor_is_absent_and_with_assumed_watts_modelled(tmp_p
 
 def test_a_meter_is_read_through_idle_and_window(tmp_path):
     result = run("xllamacpp", "burst:n=8,input=16,output=16", tmp_path, meter=SimulatedMeter.constant(100.0))
-    assert result.idle_w == pytest.approx(100, rel=1e-3)
+    # a busy machine stamps a reading a few milliseconds late; the idle window is 2 s
+    assert result.idle_w == pytest.approx(100, rel=1e-2)
     assert result.energy.energy_j_lo <= 100 * result.window_s <= result.energy.energy_j_hi
     assert result.energy.energy_j == pytest.approx(100 * result.window_s, rel=0.01)
     assert result.energy.status == "modelled"

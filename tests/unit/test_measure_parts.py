@@ -85,7 +85,9 @@ def test_workloads_are_taken_as_given_or_from_a_file(tmp_path):
 
 
 def test_unknown_engines_and_options_are_refused_before_anything_starts():
-    with pytest.raises(UnknownNameError, match="unknown engine 'vllm'"):
+    with pytest.raises(UnknownNameError, match="unknown engine 'sglang'"):
+        open_engine("sglang:slots=2")
+    with pytest.raises(InputError, match="unknown option 'slots'"):
         open_engine("vllm:slots=2")
     with pytest.raises(InputError, match="unknown option 'slot'"):
         open_engine("xllamacpp:slot=2")
