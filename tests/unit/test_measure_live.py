@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from wattlane.measure import live
 from wattlane.measure.account import ABSENT
 from wattlane.measure.live import Telemetry, window
 from wattlane.measure.meters.card import CardSensor, SimulatedCard
+from wattlane.measure.meters.cpu import cpu_seconds
 from wattlane.measure.meters.loads import constant
 from wattlane.measure.poller import Poller
 from wattlane.measure.recorder import CpuReading, Recorder
@@ -199,10 +201,22 @@ def test_cpu_seconds_are_interpolated_at_the_edges_and_end_with_the_process():
 
 
 def test_cpu_seconds_of_a_busy_process_are_counted():
-    recorder = Recorder(None, os.getpid())
-    with recorder:
-        start_s, before_s = recorder.mark(), time.process_time()
-        while time.process_time() - before_s < 0.3:
-            pass
-        used_s, end_s = time.process_time() - before_s, recorder.mark()
-    assert recorder.cpu_used_s(start_s, end_s) == pytest.approx(used_s, abs=0.06)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        recorder = Recorder(None, busy.pid)
+        with recorder:
+            start_s, before_s = recorder.mark(), cpu_seconds(busy.pid)
+            time.sleep(0.4)
+            after_s, end_s = cpu_seconds(busy.pid), recorder.mark()
+    finally:
+        busy.kill()
+        busy.wait()
+    assert before_s is not None
+    assert after_s is not None
+    assert recorder.cpu_used_s(start_s, end_s) == pytest.approx(after_s - before_s, abs=0.06)
+
+
+def test_sparse_readings_do_not_hide_cpu_seconds():
+    recorder = Recorder(None, None)
+    recorder.cpu.extend([CpuReading(0.0, 5.0), CpuReading(2.0, 6.0)])  # a starved poller
+    assert recorder.cpu_used_s(0.5, 1.5) == pytest.approx(0.5)

@@ -59,9 +59,7 @@ class Recorder:
 
         Where the processes were gone before its end, what they had used by their last reading counts.
         """
-        near_s = 2 * PERIOD_S
         good = [(r.time_s, r.cpu_s) for r in self.cpu if r.cpu_s is not None]
-        good = [(time_s, cpu_s) for time_s, cpu_s in good if start_s - near_s <= time_s <= end_s + near_s]
         if len(good) < 2 or good[0][0] > end_s or good[-1][0] < start_s:
             return None
         times_s, used_s = np.array(good).T
