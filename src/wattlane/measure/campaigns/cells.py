@@ -19,6 +19,7 @@ from wattlane.core.files import sha256
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.measure.campaigns.grid import Grid, LoadSection, SweepSection, Value, WholeOrText, label
+from wattlane.measure.campaigns.metrics import METRICS
 from wattlane.measure.warmup import Preparation
 from wattlane.measure.workloads import resolve_workload
 
@@ -220,8 +221,6 @@ def _whole(what: str, given: WholeOrText, values: Mapping[str, Value]) -> int:
 
 
 def _problems(grid: Grid) -> Iterator[str]:
-    from wattlane.measure.campaigns.rows import METRICS
-
     known: set[str] = set(grid.factors)
     for i, sweep in enumerate(grid.sweeps):
         where = f"sweep {sweep.name or i + 1}" if grid.sweep else "the grid"

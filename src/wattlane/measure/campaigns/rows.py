@@ -21,27 +21,6 @@ from wattlane.measure.campaigns.trials import Outcome, Status, Trial, status_of
 if TYPE_CHECKING:
     import polars as pl
 
-METRICS = (
-    "window_s",
-    "energy_j",
-    "energy_j_per_request",
-    "energy_j_per_output_token",
-    "prefill_j",
-    "decode_j",
-    "power_w",
-    "ttft_mean_s",
-    "ttft_p50_s",
-    "ttft_p99_s",
-    "tbt_mean_s",
-    "tbt_p50_s",
-    "tbt_p99_s",
-    "e2e_mean_s",
-    "e2e_p50_s",
-    "e2e_p99_s",
-    "output_tokens_per_s",
-    "requests_per_s",
-    "cpu_seconds",
-)
 KV_CACHING = ("transformers", "vllm", "xllamacpp")  # servers that cannot write a token without their cache
 OVER_REQUESTS = ("ttft", "tbt", "e2e")  # quantities whose spread over the requests of a trial is kept
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from wattlane.measure.campaigns.cells import Cell
 from wattlane.measure.campaigns.grid import Grid, RepeatsSection
-from wattlane.measure.campaigns.rows import METRICS, OVER_REQUESTS, is_measured
+from wattlane.measure.campaigns.metrics import METRICS
+from wattlane.measure.campaigns.rows import OVER_REQUESTS, is_measured
 from wattlane.measure.spread import LEVEL, Spread, spread
 
 if TYPE_CHECKING:
