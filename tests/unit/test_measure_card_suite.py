@@ -40,10 +40,10 @@ def test_loads_in_step_with_the_sensor_are_flagged_and_the_bound_holds_them(suit
 
 
 @pytest.mark.slow
-def test_every_load_and_length_is_covered_and_narrow_over_a_thousand_cards(suite):
-    *cells, pooled = suite.coverage(seeds=1000)
-    # A cell of 1,000 draws has a standard deviation of 0.8 %; one is missed where 93 % is excluded.
-    missed = [(c["load"], c["length_s"], c["coverage"]) for c in cells if c["coverage"] < 0.93 - 2 * 0.008]
+def test_every_load_and_length_is_covered_and_narrow_over_hundreds_of_cards(suite):
+    *cells, pooled = suite.coverage(seeds=400)
+    # A cell of 400 draws has a standard deviation of 1.1 %; one is missed where 93 % is excluded. More: the benchmark.
+    missed = [(c["load"], c["length_s"], c["coverage"]) for c in cells if c["coverage"] < 0.93 - 2 * 0.011]
     assert missed == []
     assert min(cell["coverage_without_gain"] for cell in cells) >= 0.93
     assert 0.93 <= pooled["coverage"] <= 0.97
