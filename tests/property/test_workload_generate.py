@@ -26,6 +26,9 @@ SPECS = st.one_of(
         }
     ),
     st.fixed_dictionaries(
+        {"kind": st.just("windowed"), "base": st.just("poisson"), "rate_rps": RATE, "window_s": st.floats(1e-3, 60)}
+    ),
+    st.fixed_dictionaries(
         {
             "kind": st.just("on_off"),
             "rate_rps": RATE,
@@ -55,6 +58,25 @@ def test_every_process_gives_n_ascending_arrivals_and_the_same_bytes_for_the_sam
     assert same(made, generate(n=n, arrival=spec, lengths=LENGTHS, seed=seed))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    spec=SPECS.filter(lambda spec: spec["kind"] != "windowed"), window_s=st.floats(1e-3, 60), seed=st.integers(0, 99)
+)
+def test_windowed_release_holds_each_request_of_any_process_to_the_end_of_its_window(
+    spec: dict[str, object], window_s: float, seed: int
+) -> None:
+    held = {**spec, "kind": "windowed", "base": spec["kind"], "window_s": window_s}
+    plain = generate(n=50, arrival=spec, lengths=LENGTHS, seed=seed)
+    made = generate(n=50, arrival=held, lengths=LENGTHS, seed=seed)
+    assert same(made, plain)
+    assert (np.diff(made.release_s) >= 0).all()
+    held_s = made.release_s - made.arrival_s
+    assert held_s.min() >= 0
+    assert held_s.max() <= window_s * (1 + 1e-9)
+    assert np.abs(np.round(made.release_s / window_s) - made.release_s / window_s).max() <= 1e-6
+    assert plain.release_s is plain.arrival_s
+
+
 def test_the_property_above_covers_every_kind() -> None:
     named = {
         "burst",
@@ -66,6 +88,7 @@ def test_the_property_above_covers_every_kind() -> None:
         "uniform",
         "delavande_legacy",
         "on_off",
+        "windowed",
     }
     assert named == set(ARRIVALS)
 

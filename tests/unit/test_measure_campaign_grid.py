@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from wattlane.core.errors import InputError, UnknownNameError
@@ -196,6 +197,19 @@ def test_d7_d9_d12_the_published_conditions_are_there():
     arrival = expand(read_preset("delavande-arrival"))
     assert sum(cell.sweep == "8B, published" for cell in arrival) == 7
     assert sum(cell.sweep == "70B, published" for cell in arrival) == 4
+
+
+@pytest.mark.parametrize("name", ["delavande-arrival", "h200-wishlist"])
+def test_d12_windowed_release_stands_beside_the_same_arrivals_let_through_at_once(name):
+    loads = {cell.load.arrival: cell.load for cell in expand(read_preset(name)) if cell.load.arrival}
+    held = [arrival for arrival in loads if arrival.startswith("kind=windowed")]
+    assert held
+    for arrival in held:
+        window, _, base = arrival.partition(",base=")
+        load = loads[f"kind={base}"]
+        shown, plain = loads[arrival].workload(0), load.workload(0)
+        assert np.array_equal(shown.arrival_s, plain.arrival_s), window
+        assert (shown.release_s > plain.release_s).mean() > 0.9
 
 
 def test_clock_cells_are_left_out_with_the_reason_and_counted():

@@ -15,6 +15,7 @@ from wattlane.measure import Delivery, drive
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.engines.external import ExternalEngine
 from wattlane.measure.spec import Spec
+from wattlane.measure.workloads import resolve_workload
 
 
 def burst(n: int, input_tokens: int = 6, output_tokens: int = 8) -> Workload:
@@ -75,6 +76,18 @@ def test_nothing_listening_is_a_failed_row():
     table = drive("http://127.0.0.1:1", burst(1), Delivery("m"))
     assert table["outcome"][0] == "failed"
     assert table["first_token_s"][0] is None
+
+
+def test_d12_a_windowed_workload_is_sent_at_the_end_of_its_windows_and_the_hold_counts_in_ttft():
+    workload = resolve_workload("windowed:n=20,window_s=0.1,base=poisson,rate_rps=80,input=4,output=2", 0)
+    with serving("llamacpp") as server:
+        table = drive(server.base_url, workload, Delivery("m"))
+    assert table["arrival_s"].to_numpy() == pytest.approx(workload.arrival_s)
+    assert table["offered_s"].to_numpy() == pytest.approx(np.ceil(workload.arrival_s / 0.1) * 0.1)
+    assert (table["started_s"] >= table["offered_s"]).all()
+    held_s = float((table["offered_s"] - table["arrival_s"]).mean())
+    assert held_s > 0.02
+    assert latency(table, Slo()).ttft_p50_s > held_s / 2
 
 
 def test_open_loop_sends_on_time_while_the_server_is_slow():

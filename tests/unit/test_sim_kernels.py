@@ -16,7 +16,7 @@ import pytest
 import wattlane
 from sim_scenes import scene
 from wattlane.model import iteration as it
-from wattlane.model.jit import COMPILED_PACKAGES, source_hash
+from wattlane.model.jit import COMPILED_FILES, COMPILED_PACKAGES, source_hash
 from wattlane.sim import fleet, scoring
 
 PACKAGE = Path(wattlane.__file__).parent
@@ -63,16 +63,19 @@ def test_second_process_compiles_nothing(tmp_path: Path) -> None:
 def test_editing_a_policy_the_law_or_the_engine_asks_for_new_compiled_code(tmp_path: Path) -> None:
     for package in COMPILED_PACKAGES:
         shutil.copytree(PACKAGE / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in COMPILED_FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PACKAGE / name, tmp_path / name)
     seen = {source_hash()}
     assert source_hash(tmp_path) in seen
-    for number, name in enumerate(("policy/release.py", "model/iteration.py", "sim/replica.py")):
+    for number, name in enumerate(("core/release.py", "policy/release.py", "model/iteration.py", "sim/replica.py")):
         root = tmp_path.with_name(f"{tmp_path.name}-{number}")
         shutil.copytree(tmp_path, root)
         (root / name).write_text((root / name).read_text() + "\n# changed\n")
         seen.add(source_hash(root))
     (tmp_path / "policy" / "route.py").rename(tmp_path / "policy" / "path.py")
     seen.add(source_hash.__wrapped__(tmp_path))
-    assert len(seen) == 5
+    assert len(seen) == 6
 
 
 @pytest.mark.skipif(not COMPILED, reason="kernels are not compiled in this run")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from wattlane.core.errors import InputError, UnknownNameError
+from wattlane.core.errors import FileFormatError, InputError, UnknownNameError
+from wattlane.core.workload import Workload
 from wattlane.workload.arrivals import ARRIVALS, delavande_legacy, draw_n, draw_until, inversion
 from wattlane.workload.arrivals.delavande_legacy import inversions, legacy_starts
 from wattlane.workload.arrivals.weibull import shape_of
+from wattlane.workload.generation import generate
+from wattlane.workload.loading import load
+from wattlane.workload.writing import _table, write
 
 N = 10_000
 
@@ -180,3 +187,58 @@ def test_durations_that_cannot_be_filled_are_refused(
 def test_zero_requests_are_refused() -> None:
     with pytest.raises(InputError, match="n is 0"):
         draw_n("kind=burst", 0, seed())
+
+
+def test_d12_windowed_release_is_seeded_ordered_and_reaches_the_engine_in_groups() -> None:
+    spec = "kind=windowed,window_s=1,base=poisson,rate_rps=8"
+    lengths = "kind=fixed,input_tokens=4,output_tokens=2"
+    made = generate(arrival=spec, lengths=lengths, n=N, seed=3)
+    assert made.notes[0] == f"arrival {spec}"
+    assert np.array_equal(made.release_s, np.ceil(made.arrival_s))
+    assert np.array_equal(made.release_s, generate(arrival=spec, lengths=lengths, n=N, seed=3).release_s)
+    # groups of a Poisson count with mean rate x window; the hold is uniform in the window
+    groups = np.bincount(made.release_s.astype(int))[1:-1]
+    assert groups.mean() == pytest.approx(8, rel=0.05)
+    assert groups.var() == pytest.approx(8, rel=0.1)
+    assert (made.release_s - made.arrival_s).mean() == pytest.approx(0.5, abs=0.01)
+    assert cv(made.release_s) > 2 > cv(made.arrival_s)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("kind=windowed", "window_s is missing"),
+        ("kind=windowed,window_s=0,base=poisson,rate_rps=1", "window_s is 0"),
+        ("kind=windowed,window_s=1,base=windowed", "expected another kind"),
+        ("kind=windowed,window_s=1,base=,rate_rps=1", "base is ''"),
+        ("kind=windowed,window_s=1,base=poisson,cv=2", "found the key 'cv'"),
+        ("kind=windowed,window_s=1,base=wave", "unknown arrival kind 'wave'"),
+    ],
+)
+def test_a_wrong_window_is_refused_with_what_is_expected(spec: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        draw_n(spec, 3, seed())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_window_survives_the_file_and_two_windows_in_one_file_are_refused(tmp_path: Path, suffix: str) -> None:
+    made = generate(
+        arrival="kind=windowed,window_s=0.5,base=poisson,rate_rps=8",
+        lengths="kind=fixed,input_tokens=4,output_tokens=2",
+        n=20,
+    )
+    read = load(write(made, tmp_path / f"held{suffix}")).workload
+    assert read.release_window_s == 0.5
+    assert read.release_s == pytest.approx(made.release_s)
+    assert read.take(np.arange(3), np.zeros(3)).release_window_s == 0.5
+    table = _table(made).with_columns(release_window_s=pl.Series([0.5, 1.0] * 10))
+    {".csv": table.write_csv, ".jsonl": table.write_ndjson, ".parquet": table.write_parquet}[suffix](
+        tmp_path / f"two{suffix}"
+    )
+    with pytest.raises(FileFormatError, match="release_window_s is not one length"):
+        load(tmp_path / f"two{suffix}")
+
+
+def test_a_workload_refuses_a_window_that_is_no_length() -> None:
+    with pytest.raises(InputError, match="release_window_s is -1"):
+        Workload(np.zeros(1), np.ones(1), np.ones(1), release_window_s=-1)

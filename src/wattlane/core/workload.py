@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError
+from wattlane.core.release import window_end
 from wattlane.core.types import Request
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
     """Columns of equal length n: `arrival_s` float64 ascending, the token columns int64.
+
+    With a `release_window_s` above 0 each request is held to the end of the window in which it arrives (`release_s`).
 
     Raises:
         InputError: a column is empty, of another length, negative, not finite, or arrivals are not ascending.
@@ -29,6 +32,7 @@ class Workload:
     cached_tokens: NDArray[np.int64] | None = None
     name: str = "workload"
     notes: tuple[str, ...] = field(default=())
+    release_window_s: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrival_s", np.ascontiguousarray(self.arrival_s, dtype=np.float64))
@@ -51,6 +55,8 @@ class Workload:
                 yield f"{column} has {len(values)} values; expected {n}, one for each arrival"
             elif values.min() < least:
                 yield f"{column} holds {values.min()} at row {int(values.argmin())}; expected at least {least}"
+        if not 0 <= self.release_window_s < float("inf"):
+            yield f"release_window_s is {self.release_window_s}; expected seconds of at least 0"
         if not np.isfinite(self.arrival_s).all():
             yield "arrival_s holds a value that is not finite; expected seconds"
         elif n > 1 and np.diff(self.arrival_s).min() < 0:
@@ -69,6 +75,14 @@ class Workload:
                 int(self.output_tokens[i]),
                 int(self.cached_tokens[i]),
             )
+
+    @property
+    def release_s(self) -> NDArray[np.float64]:
+        """When each request is let through to the engine, seconds, ascending: its arrival, or the end of its window."""
+        if self.release_window_s == 0:
+            return self.arrival_s
+        held = (window_end(arrival_s, self.release_window_s) for arrival_s in self.arrival_s.tolist())
+        return np.fromiter(held, np.float64, len(self))
 
     @property
     def span_s(self) -> float:
@@ -96,4 +110,5 @@ class Workload:
             self.cached_tokens[rows],
             name or self.name,
             self.notes,
+            self.release_window_s,
         )

@@ -2,7 +2,7 @@
 
 Beside the shared columns each row holds:
 
-    offered_s, started_s            when the request was due and when it was sent
+    offered_s, started_s            when the request was due (its arrival or, held, its release) and when it was sent
     asked_input_tokens, asked_output_tokens   what the workload asked for
     chunks, gaps_complete           chunks with text; whether gaps_s has one gap per token after the first
     server_prefill_s, server_decode_s   the server's own times, where it reports them (llama.cpp)
@@ -35,8 +35,8 @@ def to_table(workload: Workload, exchanges: Sequence[Exchange], start_s: float) 
 
     rows = [
         _row(request.request_id, request.arrival_s, exchange, start_s)
-        | {"asked_input_tokens": request.input_tokens, "asked_output_tokens": request.output_tokens}
-        for request, exchange in zip(workload, exchanges, strict=True)
+        | {"asked_input_tokens": request.input_tokens, "asked_output_tokens": request.output_tokens, "offered_s": due_s}
+        for request, due_s, exchange in zip(workload, workload.release_s.tolist(), exchanges, strict=True)
     ]
     return pl.DataFrame(rows, schema=_schema())
 
@@ -61,7 +61,6 @@ def _row(request_id: int, arrival_s: float, exchange: Exchange, start_s: float) 
         "decode_j": None,
         "idle_j": None,
         "gaps_s": gaps_s,
-        "offered_s": arrival_s,
         "started_s": sent_s,
         "chunks": len(exchange.text_s),
         "gaps_complete": tokens is not None and len(gaps_s) == max(tokens - 1, 0),

@@ -1,8 +1,9 @@
 """Send a workload to a server on time and record every request.
 
-Open loop: each request is sent at its arrival whatever happened to the ones before, so a slow server is not spared its
-own queue (no coordinated omission). With `concurrency` at most that many are in flight; a request held back for it
-still counts its TTFT from arrival. The schedule and the encoded requests exist before the clock starts.
+Open loop: each request is sent at its release (its arrival, unless the workload holds it) whatever happened to the ones
+before, so a slow server is not spared its own queue (no coordinated omission). With `concurrency` at most that many are
+in flight; a request held back for it still counts its TTFT from arrival. The schedule and the encoded requests exist
+before the clock starts.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ class _Run:
         async with session(self.delivery.limit_s) as client:
             self.start_s = self.delivery.start_clock()
             try:
-                for i, arrival_s in enumerate(self.workload.arrival_s):
-                    gone = await self._until(self.start_s + float(arrival_s))
+                for i, release_s in enumerate(self.workload.release_s.tolist()):
+                    gone = await self._until(self.start_s + release_s)
                     if gone:
                         self._give_up(i, gone)
                         break

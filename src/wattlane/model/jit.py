@@ -1,7 +1,7 @@
 """One way to compile a kernel: cached on disk, released from the interpreter lock, exact (no fast-math).
 
 numba keys its cache by the file of the compiled function alone and does not notice an edited callee. The cache folder
-is therefore named by a hash of every source file of `model`, `policy` and `sim`.
+is therefore named by a hash of every source file of `model`, `policy` and `sim`, and of the one in `core` they compile.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from wattlane.core.extras import require
 F = TypeVar("F", bound=Callable[..., Any])
 PACKAGE = Path(__file__).resolve().parent.parent
 COMPILED_PACKAGES = ("model", "policy", "sim")
+COMPILED_FILES = ("core/release.py",)
 
 
 @cache
 def source_hash(root: Path = PACKAGE) -> str:
     """Return a short digest of every source file below `root`, the package, that can end up in a kernel."""
-    digest = hashlib.sha256()
+    digest, files = hashlib.sha256(), [root / name for name in COMPILED_FILES]
     for package in COMPILED_PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+        files += sorted((root / package).rglob("*.py"))
+    for path in files:
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -90,7 +90,7 @@ def replay(
             f"{deployment.max_num_seqs}; every decoding sequence needs a token: raise one or lower the other"
         )
     kind = dispatch.WINDOWED if deployment.release_window_s > 0 else dispatch.IMMEDIATE
-    release_s = dispatch.release_times(kind, deployment.release_window_s, workload.arrival_s)
+    release_s = dispatch.release_times(kind, deployment.release_window_s, workload.release_s)
     route = dispatch.routes(deployment.replicas, len(workload))
     assert workload.cached_tokens is not None
     columns = np.stack([workload.input_tokens, workload.cached_tokens, workload.output_tokens], axis=1)

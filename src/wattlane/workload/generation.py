@@ -9,7 +9,7 @@ import numpy as np
 
 from wattlane.core.errors import InputError
 from wattlane.core.workload import Workload
-from wattlane.workload.arrivals import ARRIVALS, draw_n, draw_until
+from wattlane.workload.arrivals import draw_n, draw_until, process
 from wattlane.workload.lengths import LENGTHS, draw
 from wattlane.workload.spec import Spec, canonical, resolve
 
@@ -46,12 +46,14 @@ def generate(
     else:
         assert duration_s is not None
         arrival_s = draw_until(arrival, duration_s, for_arrivals)
+    asked = process(arrival)
     drawn = draw(lengths, len(arrival_s), for_lengths)
     notes = [
-        f"arrival {canonical(*resolve('arrival', arrival, ARRIVALS))}",
+        f"arrival {asked}",
         f"lengths {canonical(*resolve('lengths', lengths, LENGTHS))}",
         f"seed {seed}",
     ]
     if drawn.clipped:
         notes.append(f"{drawn.clipped} lengths were cut at the stated maximum")
-    return Workload(arrival_s, drawn.input_tokens, drawn.output_tokens, drawn.cached_tokens, name, tuple(notes))
+    columns = (arrival_s, drawn.input_tokens, drawn.output_tokens, drawn.cached_tokens)
+    return Workload(*columns, name, tuple(notes), asked.window_s)

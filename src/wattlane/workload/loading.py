@@ -123,7 +123,8 @@ def _workload(path: Path, chosen: Format, rows: Rows) -> Workload:
         notes.append(f"arrivals fell {falls} times in the file; rows were sorted by arrival")
     if not chosen.keeps_zero:
         arrival_s -= arrival_s[0]
-    return Workload(arrival_s=arrival_s, **columns, name=path.stem, notes=tuple(notes))  # type: ignore[arg-type]
+    named: dict[str, Any] = {**columns, "name": path.stem, "notes": tuple(notes)}
+    return Workload(arrival_s=arrival_s, **named, release_window_s=rows.release_window_s)
 
 
 def _overlapping(values: np.ndarray, size: int = 1 << 20) -> list[np.ndarray]:

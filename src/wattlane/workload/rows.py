@@ -69,6 +69,7 @@ class Rows:
     zero_output: int = 0
     examples: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    release_window_s: float = 0.0
     _columns: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

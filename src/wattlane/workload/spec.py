@@ -24,6 +24,13 @@ def number(text: str) -> float:
     return value
 
 
+def name_of(text: str) -> str:
+    """Read a name; an empty one is refused."""
+    if not text:
+        raise ValueError(text)
+    return text
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Read numbers separated by colons."""
     return tuple(number(part) for part in text.split(":"))
@@ -72,7 +79,7 @@ def resolve(what: str, spec: Spec, registry: Mapping[str, Kind]) -> tuple[Kind, 
         UnknownNameError: no such kind.
         InputError: the spec is not readable, or parameters are unknown, missing or not of their type.
     """
-    given = _pairs(what, spec)
+    given = pairs(what, spec)
     name = given.pop("kind", None)
     if name is None:
         raise InputError(f"{what} {spec!r}: found no kind; expected kind=NAME with one of: {', '.join(registry)}")
@@ -111,18 +118,23 @@ def above_zero(what: str, **values: float) -> None:
         raise InputError.gathered(what, problems)
 
 
-def _pairs(what: str, spec: Spec) -> dict[str, str]:
+def pairs(what: str, spec: Spec) -> dict[str, str]:
+    """Return the keys and values of a spec as text.
+
+    Raises:
+        InputError: a part is no key=value, or a key is there twice.
+    """
     if not isinstance(spec, str):
         return {key: _shown(value) for key, value in spec.items()}
-    pairs: dict[str, str] = {}
+    found: dict[str, str] = {}
     for part in spec.split(","):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise InputError(f"{what} {spec!r}: found {part!r}; expected key=value pairs separated by commas")
-        if key.strip() in pairs:
+        if key.strip() in found:
             raise InputError(f"{what} {spec!r}: found {key.strip()!r} twice; expected each key once")
-        pairs[key.strip()] = value.strip()
-    return pairs
+        found[key.strip()] = value.strip()
+    return found
 
 
 def _shown(value: object) -> str:

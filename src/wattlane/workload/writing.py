@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wattlane.core.errors import InputError
 from wattlane.core.files import atomic, write_parquet
 from wattlane.core.workload import Workload
@@ -18,7 +20,7 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def write(workload: Workload, path: Path) -> Path:
-    """Write `arrival_s, input_tokens, output_tokens` and, where a request has any, `cached_tokens`; return the path.
+    """Write `arrival_s, input_tokens, output_tokens` and, where there are any, `cached_tokens` and `release_window_s`.
 
     Raises:
         InputError: the suffix is not one of .csv, .jsonl, .parquet.
@@ -60,4 +62,6 @@ def _table(workload: Workload) -> pl.DataFrame:
     }
     if workload.cached_tokens is not None and workload.cached_tokens.any():
         columns["cached_tokens"] = workload.cached_tokens
+    if workload.release_window_s:
+        columns["release_window_s"] = np.full(len(workload), workload.release_window_s)
     return pl.DataFrame(columns)

@@ -90,7 +90,7 @@ def plan_campaign(grid: Grid) -> CampaignPlan:
         except InputError as error:
             problems.append(str(error))
         else:
-            sizes[load] = len(workload), float(workload.arrival_s[-1])
+            sizes[load] = len(workload), float(workload.release_s[-1])
     if problems:
         raise InputError.gathered(grid.name, problems)
     return CampaignPlan(grid, [PlannedCell(cell, *sizes[cell.load]) for cell in cells])

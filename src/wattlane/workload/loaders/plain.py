@@ -1,8 +1,8 @@
 """The plain workload file: `arrival_s, input_tokens, output_tokens` as CSV, JSON lines or Parquet.
 
-`cached_tokens` is read where present; the other optional columns (`request_id, class, prefix_blocks, deadline_s,
-tenant`) and any further ones are allowed and not kept. Arrivals keep the file's own zero. A `served.parquet` reads as
-a workload too: the requests as they were offered.
+`cached_tokens` and `release_window_s` (one value for the whole file) are read where present; the other optional columns
+(`request_id, class, prefix_blocks, deadline_s, tenant`) and any further ones are allowed and not kept. Arrivals keep
+the file's own zero. A `served.parquet` reads as a workload too: the requests as they were offered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from wattlane.workload.tabular import csv_tables, json_records, number, numbers,
 
 REQUIRED = ("arrival_s", "input_tokens", "output_tokens")
 CACHED = "cached_tokens"
+WINDOW = "release_window_s"
 SLICE_ROWS = 1 << 20
 
 
@@ -31,6 +32,27 @@ def read(head: Head, rows: Rows) -> None:
         _read_lines(head, rows)
     else:
         _read_csv(head, rows)
+    if WINDOW in head.header or WINDOW in head.record:
+        rows.release_window_s = _window_s(head)
+
+
+def _window_s(head: Head) -> float:
+    """Return the one release window of a file.
+
+    Raises:
+        FileFormatError: the column holds several values, or none that is a length.
+    """
+    if head.is_parquet:
+        unique = pl.scan_parquet(head.path).select(pl.col(WINDOW).cast(pl.Float64, strict=False).unique()).collect()
+        found = {float("nan") if value is None else value for value in unique[WINDOW]}
+    elif head.record:
+        found = {number(record.get(WINDOW)) for block in json_records(head.path) for _, _, record in block}
+    else:
+        tables = csv_tables(head.path, head.header, (*REQUIRED, WINDOW))
+        found = {value for table in tables for value in numbers(table.frame[WINDOW])}
+    if len(found) != 1 or not 0 <= (window_s := found.pop()) < float("inf"):
+        raise FileFormatError(f"{head.path}: {WINDOW} is not one length of at least 0 s in all rows; expected one")
+    return float(window_s)
 
 
 def _read_csv(head: Head, rows: Rows) -> None:

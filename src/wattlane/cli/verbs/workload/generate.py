@@ -10,8 +10,9 @@ import typer
 from wattlane.cli.console import emit_json, say
 
 ARRIVAL_HELP = (
-    "kind=NAME,parameter=value,… with burst, deterministic, uniform, poisson, gamma, weibull, on_off, diurnal or "
-    "delavande_legacy; kind=NAME alone lists its parameters."
+    "kind=NAME,parameter=value,… with burst, deterministic, uniform, poisson, gamma, weibull, on_off, diurnal, "
+    "delavande_legacy or windowed (another kind, held to the end of a window: "
+    "kind=windowed,window_s=1,base=poisson,rate_rps=8); kind=NAME alone lists its parameters."
 )
 LENGTHS_HELP = "kind=NAME,parameter=value,… with fixed, lognormal, histogram, shape or trace."
 
