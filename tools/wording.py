@@ -31,8 +31,8 @@ SUFFIXES = {
     "",
 }
 SKIPPED_FOLDERS = {"__pycache__", "out", "runs", "run", "build", "dist"}
-# This file lists the words, and the licence and the lock are written by others.
-UNCHECKED = {"tools/wording.py", "LICENSE", "requirements.lock"}
+# This file lists the words, and the licence and the lock are written by others; .git is a file in a linked worktree.
+UNCHECKED = {".git", "tools/wording.py", "LICENSE", "requirements.lock"}
 # Continuous integration says where its data lies.
 MACHINE_PATHS_ALLOWED = {".ci/run"}
 LARGEST_BYTES = 2_000_000
