@@ -48,7 +48,8 @@ def on_off(
 
 
 def _periods(rng: np.random.Generator, count: int, mean_s: float, cv: float) -> NDArray[np.float64]:
-    return rng.gamma(1 / cv**2, mean_s * cv**2, count) if cv > 0 else np.full(count, mean_s)
+    # the square of a smaller cv may be 0; lengths within a millionth of each other are fixed ones
+    return rng.gamma(1 / cv**2, mean_s * cv**2, count) if cv > 1e-6 else np.full(count, mean_s)
 
 
 KIND = Kind(
