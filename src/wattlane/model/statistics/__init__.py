@@ -1,0 +1,1 @@
+"""Least squares, analysis of variance and non-negative relative fits, on numpy."""
