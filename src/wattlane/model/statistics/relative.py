@@ -4,8 +4,8 @@
 
 A run of 10 J counts as much as one of 10 MJ, and no coefficient may take energy or time away. `robust` divides by the
 larger of y_i and the fitted value, so that a run recorded far too low has no more leverage than another, and reweights
-by Huber's function (tuning 1.345, 95 % efficient on normal errors) of the residual over its scale, which is 1.4826
-times the median of their absolute values: a few spoilt runs then hardly move the fit. Source: Lawson & Hanson, Solving Least
+by Huber's function (tuning 1.345, 95 % efficient on normal errors) of the residual over its scale, 1.4826 times the
+median of the absolute values: a few spoilt runs then hardly move the fit. Sources: Lawson & Hanson, Solving Least
 Squares Problems, ch. 23 (non-negative); Huber, Robust Statistics, ch. 7.
 """
 
@@ -43,8 +43,9 @@ class RelativeFit:
 
     @property
     def relative_sd(self) -> float:
-        """Root mean square of the relative residuals, spoilt runs included: what a new run may be off by."""
-        return math.sqrt(float(self.residual @ self.residual) / self.dof)
+        """Root mean square of (y − xβ) / xβ, spoilt runs included: what a new run may be off by, of its prediction."""
+        off = 1.0 / (1.0 + self.residual) - 1.0
+        return math.sqrt(float(off @ off) / self.dof)
 
 
 def relative_fit(x: Vector, y: Vector, *, robust: bool = False) -> RelativeFit:
@@ -58,7 +59,9 @@ def relative_fit(x: Vector, y: Vector, *, robust: bool = False) -> RelativeFit:
     if n <= p:
         raise InputError(f"found {n} rows; expected at least {p + 1} to fit {p} coefficients and their errors")
     if not np.all(y > 0):
-        raise InputError(f"found {int(np.sum(~(y > 0)))} values that are not above 0; relative errors need positive ones")
+        raise InputError(
+            f"found {int(np.sum(~(y > 0)))} values that are not above 0; relative errors need positive ones"
+        )
     norms = np.linalg.norm(x / y[:, None], axis=0)
     columns = x / np.where(norms > 0, norms, 1.0)
     norms = np.where(norms > 0, norms, 1.0)
