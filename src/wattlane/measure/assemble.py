@@ -47,7 +47,11 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What happened: rows, the edges of the idle window and of the run on the monotonic clock, and how it ended."""
+    """What happened: rows, the edges of the idle window and of the run on the monotonic clock, and how it ended.
+
+    The workload was driven `passes` times in the window; `precision` is the reason that says why, empty where no
+    precision was asked.
+    """
 
     table: pl.DataFrame
     idle_edges_s: tuple[float, float] | None
@@ -59,6 +63,8 @@ class Driven:
     clock_pairs: tuple[tuple[float, float], ...] = ()
     looks: tuple[Health, ...] = ()
     working: tuple[str, ...] | None = None
+    passes: int = 1
+    precision: str = ""
 
 
 def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measurement:
@@ -81,6 +87,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         engine_ended=driven.engine_ended,
         interrupted=driven.interrupted,
         open_loop=asked.open_loop,
+        precision=driven.precision,
         checked=_checked(asked, driven, recorder, spans.busy_s),
     )
     verdict = judge(table, seen)
@@ -91,6 +98,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         workload={"name": asked.load.name, "requests": len(asked.load), "span_s": asked.load.span_s},
         valid=verdict.valid,
         verdict=verdict.status,
+        passes=driven.passes,
         complete=not (driven.interrupted or driven.engine_ended),
         reasons=verdict.reasons,
         requests=len(table),

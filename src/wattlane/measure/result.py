@@ -43,7 +43,7 @@ class PhaseResult:
 class Measurement:
     """One workload on one engine. `valid` is False when its figures must not be used; `reasons` say why and more.
 
-    `net` is the energy above idle with the weights loaded.
+    `net` is the energy above idle with the weights loaded. `passes` is how often the workload ran in the window.
 
     `reasons` read "code: sentence". `complete` is False when the run was cut short.
     """
@@ -75,6 +75,7 @@ class Measurement:
     host: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = "valid"
     net: Energy = ABSENT
+    passes: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `measurement.json`."""
@@ -91,6 +92,7 @@ class Measurement:
             "outcomes": dict(self.outcomes),
             "tokens": {"input": self.input_tokens, "output": self.output_tokens},
             "window_s": self.window_s,
+            "passes": self.passes,
             "energy": self.energy.as_dict(),
             "net_energy": self.net.as_dict(),
             "idle_w": self.idle_w,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wattlane.core.errors import InputError
 from wattlane.core.types import Slo
@@ -25,8 +26,12 @@ from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement
 from wattlane.measure.warmup import ONCE, Preparation, warm_up
 from wattlane.measure.watch import Watch, with_looks
+from wattlane.measure.widen import SEED_STEP, Precision, in_sequence, widened
 from wattlane.measure.working import working_cards
 from wattlane.measure.workloads import resolve_workload
+
+if TYPE_CHECKING:
+    import polars as pl
 
 IDLE_WINDOW_S = 2.0
 
@@ -43,6 +48,7 @@ def run(
     concurrency: int | None = None,
     limit_s: float = DEFAULT_LIMIT_S,
     preparation: Preparation = ONCE,
+    precision: Precision | None = None,
     on_progress: Progress = no_progress,
 ) -> Measurement:
     """Measure `workload` on `target`; write measurement.json, served.parquet, telemetry.parquet and more into `out`.
@@ -58,6 +64,7 @@ def run(
         concurrency: at most this many requests in flight; None sends each at its arrival.
         limit_s: time limit of each request, seconds.
         preparation: how often both phases are warmed, and the rest after it, before the clock starts.
+        precision: asked of the window's energy; a short workload is repeated in one window, or the result not valid.
         on_progress: called with (ended, failed, offered) after each request.
 
     Raises:
@@ -65,7 +72,7 @@ def run(
         MeasurementError: the engine does not start or answer.
         KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
     """
-    _check(cpu_watts, seed, concurrency, limit_s, preparation)
+    _check(cpu_watts, seed, concurrency, limit_s, preparation, precision)
     folder = _folder(out)
     load = resolve_workload(workload, seed)
     began_s = time.monotonic()
@@ -76,17 +83,15 @@ def run(
         recorder = Recorder(picked.meter, engine.pid)
         how = Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress)
         with Watch.of(picked.meter) as watch, Scraper(engine.base_url) as scraper:
-            driven = _drive(engine, load, how, recorder, has_idle_window=picked.meter is not None)
+            driven = _drive(engine, load, how, recorder, precision, has_idle_window=picked.meter is not None)
             working = working_cards(picked.meter, engine.pid)
         about = engine.describe()
     file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
     asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None)
     result = assemble(asked, replace(driven, looks=tuple(watch.looks), working=working), recorder)
     durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
-    telemetry = recorder.table(driven.start_s)
-    if watch.looks:
-        telemetry = with_looks(telemetry, watch.table(driven.start_s))
-    result.write(driven.table, telemetry, durations_s)
+    looks = watch.table(driven.start_s) if watch.looks else None
+    result.write(driven.table, with_looks(recorder.table(driven.start_s), looks), durations_s)
     scraper.write(folder, driven.start_s)
     if driven.interrupted:
         raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
@@ -94,9 +99,14 @@ def run(
 
 
 def _check(
-    cpu_watts: float | None, seed: int, concurrency: int | None, limit_s: float, preparation: Preparation
+    cpu_watts: float | None,
+    seed: int,
+    concurrency: int | None,
+    limit_s: float,
+    preparation: Preparation,
+    precision: Precision | None,
 ) -> None:
-    problems = preparation.problems()
+    problems = preparation.problems() + (precision.problems() if precision else [])
     if cpu_watts is not None and not cpu_watts > 0:
         problems.append(f"cpu_watts is {cpu_watts}; expected watts per busy core above 0")
     if seed < 0:
@@ -109,27 +119,53 @@ def _check(
         raise InputError.gathered("measure", problems)
 
 
-def _drive(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorder, *, has_idle_window: bool) -> Driven:
-    idle_edges_s, interrupted = None, False
+def _drive(
+    engine: Engine,
+    load: Workload,
+    delivery: Delivery,
+    recorder: Recorder,
+    precision: Precision | None,
+    *,
+    has_idle_window: bool,
+) -> Driven:
+    idle_edges_s = None
     with recorder:
         if has_idle_window:
             idle_start_s = recorder.mark()
             time.sleep(IDLE_WINDOW_S)
             idle_edges_s = (idle_start_s, recorder.mark())
-        edge = {"cpu_s": time.process_time(), "start_s": recorder.mark(), "wall_s": time.time()}
+        driven = widened(lambda passes: _window(engine, load, delivery, recorder, passes), recorder, precision)
+    return replace(driven, idle_edges_s=idle_edges_s, engine_ended=engine.exit_reason())
+
+
+def _window(engine: Engine, load: Workload, delivery: Delivery, recorder: Recorder, passes: int) -> Driven:
+    """Drive the workload so many times in one window; the edges of passes inside it are not marked."""
+    edge = {"cpu_s": time.process_time(), "start_s": recorder.mark(), "wall_s": time.time()}
+    interrupted = False
+
+    def one(number: int) -> tuple[pl.DataFrame, float, bool]:
+        nonlocal interrupted
+        began_s = time.monotonic()
 
         def start_clock() -> float:
-            edge.update(cpu_s=time.process_time(), start_s=recorder.mark(), wall_s=time.time())
-            return edge["start_s"]
+            nonlocal began_s
+            began_s = time.monotonic()
+            if number == 0:
+                began_s = recorder.mark()
+                edge.update(cpu_s=time.process_time(), start_s=began_s, wall_s=time.time())
+            return began_s
 
+        how = replace(delivery, seed=delivery.seed + number * SEED_STEP, start_clock=start_clock)
         try:
-            table = drive(engine.base_url, load, replace(delivery, start_clock=start_clock))
+            table = drive(engine.base_url, load, how)
         except DriveInterruptedError as stop:
             table, interrupted = stop.table, True
-        end_s, client_cpu_s = recorder.mark(), time.process_time() - edge["cpu_s"]
-        clocks_s = ((edge["start_s"], edge["wall_s"]), (end_s, time.time()))
-    ended = engine.exit_reason()
-    return Driven(table, idle_edges_s, edge["start_s"], end_s, client_cpu_s, interrupted, ended, clocks_s)
+        return table, began_s, not (interrupted or engine.exit_reason())
+
+    table, start_s = in_sequence(one, passes)
+    end_s, client_cpu_s = recorder.mark(), time.process_time() - edge["cpu_s"]
+    clocks_s, ended = ((start_s, edge["wall_s"]), (end_s, time.time())), engine.exit_reason()
+    return Driven(table, None, start_s, end_s, client_cpu_s, interrupted, ended, clocks_s, passes=passes)
 
 
 def _folder(out: Path | str) -> Path:

@@ -12,7 +12,7 @@ from wattlane.core.types import Origin, Outcome
 from wattlane.measure.account import CPU_MODEL, Energy
 from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.spans import Spans
-from wattlane.measure.validity.codes import Level
+from wattlane.measure.validity.codes import Code, Level
 from wattlane.measure.validity.codes import Verdict as Checked
 from wattlane.measure.validity.settle import settle
 
@@ -47,6 +47,7 @@ class Circumstances:
     interrupted: bool
     open_loop: bool
     checked: Checked = CLEAN
+    precision: str = ""
 
 
 def judge(table: pl.DataFrame, seen: Circumstances) -> Verdict:
@@ -70,6 +71,8 @@ def _faults(table: pl.DataFrame, seen: Circumstances) -> list[str]:
     share, found = len(failed) / len(table), []
     if seen.interrupted:
         found.append(f"interrupted: stopped by the user after {len(table) - len(failed)} of {len(table)} requests")
+    if seen.precision.startswith(Code.WINDOW_TOO_SHORT.value):
+        found.append(seen.precision)
     if seen.engine_ended:
         found.append(f"engine_ended: {seen.engine_ended} during the run")
     if share > FAILED_LIMIT:
@@ -99,6 +102,8 @@ def _energy_reasons(seen: Circumstances) -> list[str]:
 def _notes(table: pl.DataFrame, seen: Circumstances) -> list[str]:
     done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
     notes = []
+    if seen.precision and not seen.precision.startswith(Code.WINDOW_TOO_SHORT.value):
+        notes.append(seen.precision)
     if seen.energy.status is not Origin.ABSENT:
         notes.append("phases_modelled: the total is divided by time; power is assumed equal in both phases")
     if seen.spans.busy_s > 0 and seen.spans.both_s > OVERLAP_LIMIT * seen.spans.busy_s:

@@ -71,8 +71,10 @@ class Watch:
                 return
 
 
-def with_looks(telemetry: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
-    """Return a raw record with the looks among its rows, in order of time."""
+def with_looks(telemetry: pl.DataFrame, looks: pl.DataFrame | None) -> pl.DataFrame:
+    """Return a raw record with the looks, if there are any, among its rows, in order of time."""
     import polars as pl
 
+    if looks is None:
+        return telemetry
     return pl.concat([telemetry, looks], how="diagonal").sort("time_s", maintain_order=True)

@@ -31,9 +31,13 @@ def measure(
         float | None, typer.Option(help="Assumed W per busy core; gives modelled energy where no sensor is.")
     ] = None,
     concurrency: Annotated[int | None, typer.Option(help="At most this many requests in flight.")] = None,
-    limit_s: Annotated[float, typer.Option("--limit-s", help="Time limit of each request, seconds.")] = 600.0,
-    ttft_s: Annotated[float, typer.Option("--ttft-s", help="Target for the time to first token, seconds.")] = 1.0,
-    tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
+    limit_s: Annotated[float, typer.Option(help="Time limit of each request, seconds.")] = 600.0,
+    energy_within: Annotated[
+        float | None, typer.Option(help="Error asked of the energy: 0.02 repeats a short workload in one window.")
+    ] = None,
+    max_passes: Annotated[int | None, typer.Option(help="Most repeats for that; beyond, exit code 4.")] = None,
+    ttft_s: Annotated[float, typer.Option(help="Target for the time to first token, seconds.")] = 1.0,
+    tbt_s: Annotated[float, typer.Option(help="Target for the gap between tokens, seconds.")] = 0.1,
     buckets: Annotated[
         str | None, typer.Option(help="Also divide by prompt length at these token counts, e.g. 128,512,2048.")
     ] = None,
@@ -49,6 +53,7 @@ def measure(
 
     from wattlane.cli.buckets import read_edges
     from wattlane.measure import run
+    from wattlane.measure.widen import precision_of
 
     edges = None if buckets is None else read_edges(buckets)
     with Progress(console=say, transient=True) as bar:
@@ -66,6 +71,7 @@ def measure(
             cpu_watts=cpu_watts,
             concurrency=concurrency,
             limit_s=limit_s,
+            precision=precision_of(energy_within, max_passes),
             on_progress=show,
         )
     rows = None if edges is None else _buckets(result, edges)
@@ -73,8 +79,12 @@ def measure(
         emit_json(result.as_dict() | ({} if rows is None else {"buckets": rows}))
     else:
         _print(result, rows)
+    _refuse_invalid(result)
+
+
+def _refuse_invalid(result: Measurement) -> None:
     if not result.valid:
-        raise MeasurementError(f"{out}: the measurement is not valid: {result.reasons[0]}")
+        raise MeasurementError(f"{result.folder}: the measurement is not valid: {result.reasons[0]}")
 
 
 def _buckets(result: Measurement, edges: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from wattlane.core.workload import Workload
 from wattlane.measure.campaigns.grid import Grid, LoadSection, SweepSection, Value, WholeOrText, label
 from wattlane.measure.campaigns.metrics import METRICS
 from wattlane.measure.warmup import Preparation
+from wattlane.measure.widen import Precision
 from wattlane.measure.workloads import resolve_workload
 
 Scalar = str | int | float | bool
@@ -82,6 +83,7 @@ class Cell:
     limit_s: float
     seed: int
     skip: str | None = None
+    precision: Precision | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +102,8 @@ class Cell:
             "warmup_batches": self.preparation.batches,
             "warmup_batch": self.preparation.batch,
             "settle_s": self.preparation.settle_s,
+            "energy_within": None if self.precision is None else self.precision.relative,
+            "max_passes": None if self.precision is None else self.precision.max_passes,
             "slo": {"ttft_s": self.slo.ttft_s, "tbt_s": self.slo.tbt_s, "attainment": self.slo.attainment},
             "cpu_watts": self.cpu_watts,
             "limit_s": self.limit_s,
@@ -147,7 +151,7 @@ def _cell(grid: Grid, sweep: SweepSection, values: Mapping[str, Value]) -> Cell:
     )
     slo = grid.slo.as_slo()
     skip = next((s.reason for s in grid.skip if all(named.get(n) in v for n, v in s.where.items())), None)
-    identity = {
+    identity: dict[str, Any] = {
         "target": target,
         "workload": load.identity(),
         "concurrency": concurrency,
@@ -158,6 +162,9 @@ def _cell(grid: Grid, sweep: SweepSection, values: Mapping[str, Value]) -> Cell:
         "seed": grid.seed,
         "factors": named,
     }
+    precision = None if grid.window is None else grid.window.as_precision()
+    if precision is not None:  # a grid without it keeps the keys, and so the finished cells, that it had
+        identity["precision"] = [precision.relative, precision.max_passes]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
     return Cell(
         key,
@@ -172,6 +179,7 @@ def _cell(grid: Grid, sweep: SweepSection, values: Mapping[str, Value]) -> Cell:
         grid.limit_s,
         grid.seed,
         skip,
+        precision,
     )
 
 

@@ -18,6 +18,7 @@ from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.core.files import existing
 from wattlane.core.types import Slo
 from wattlane.measure.campaigns.problems import in_words
+from wattlane.measure.widen import MAX_PASSES, Precision
 
 Value = str | int | float | bool | dict[str, str | int | float | bool]
 Factors = dict[str, list[Value]]
@@ -93,6 +94,20 @@ class RepeatsSection(Section):
         return self.at_least if self.is_fixed else int(self.at_most or self.at_least)
 
 
+class WindowSection(Section):
+    """Precision asked of each trial's window: half-width of its own random error over its energy.
+
+    A shorter window holds the workload several times, at most `max_passes`; a trial that needs more is not valid.
+    """
+
+    relative: float = Field(gt=0, lt=1, strict=False)
+    max_passes: int = Field(default=MAX_PASSES, ge=1)
+
+    def as_precision(self) -> Precision:
+        """Return the noun."""
+        return Precision(self.relative, self.max_passes)
+
+
 class SloSection(Section):
     """What attainment is judged by."""
 
@@ -143,6 +158,7 @@ class Grid(Section):
     ladder: str | None = None
     repeats: RepeatsSection = Field(default_factory=RepeatsSection)
     warmup: WarmupSection = Field(default_factory=WarmupSection)
+    window: WindowSection | None = None
     cooldown_s: float = Field(default=0.0, ge=0, strict=False)
     slo: SloSection = Field(default_factory=SloSection)
     cpu_watts: float | None = Field(default=None, gt=0, strict=False)

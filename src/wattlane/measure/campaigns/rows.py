@@ -46,9 +46,12 @@ def row_of(trial: Trial, folder: Path, body: Mapping[str, Any], per_requests: in
 
 
 def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
-    """Return what was found: tokens, batch, times, energies and their spread over the requests."""
+    """Return what was found: tokens, batch, times, energies and their spread over the requests.
+
+    Requests and tokens are those of the whole window; its length, energies and CPU seconds are per pass.
+    """
     energy, phases, window_s = body["energy"], body["phases"], body["window_s"]
-    total_j, done = energy["energy_j"], _completed(body)
+    total_j, done, passes = energy["energy_j"], _completed(body), body.get("passes", 1)
     batch_mean, batch_max = _batch(served)
     return {
         "requests": body["requests"],
@@ -57,15 +60,16 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
         "output_tokens": body["tokens"]["output"],
         "batch_mean": batch_mean,
         "batch_max": batch_max,
-        "window_s": window_s,
-        "energy_j": total_j,
-        "energy_j_lo": energy["energy_j_lo"],
-        "energy_j_hi": energy["energy_j_hi"],
+        "passes": passes,
+        "window_s": window_s / passes,
+        "energy_j": _per(total_j, passes),
+        "energy_j_lo": _per(energy["energy_j_lo"], passes),
+        "energy_j_hi": _per(energy["energy_j_hi"], passes),
         "energy_status": energy["status"],
         "energy_source": energy["source"],
         "boundary": energy["boundary"],
-        "prefill_j": phases["prefill"]["energy_j"],
-        "decode_j": phases["decode"]["energy_j"],
+        "prefill_j": _per(phases["prefill"]["energy_j"], passes),
+        "decode_j": _per(phases["decode"]["energy_j"], passes),
         "phase_status": phases["decode"]["status"],
         "idle_w": body["idle_w"],
         "power_w": _per(total_j, window_s),
@@ -75,7 +79,7 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
         "requests_per_s": _per(done, window_s),
         **{name: value for name, value in body["latency"].items() if name not in ("requests", "failed")},
         **_over_requests(served),
-        "cpu_seconds": body["cpu_seconds"],
+        "cpu_seconds": _per(body["cpu_seconds"], passes),
     }
 
 

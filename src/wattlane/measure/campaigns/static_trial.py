@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from wattlane.measure.recorder import Recorder
 from wattlane.measure.spec import Spec, parse_spec
 from wattlane.measure.trial import IDLE_WINDOW_S
 from wattlane.measure.warmup import LOADS, WARMUP_SEED, Preparation
+from wattlane.measure.widen import Precision, joined, widened
 
 OWN: dict[str, int | float | str] = {"batching": "static", "batch": 1, "order": Order.DATA_SET.value}
 
@@ -106,7 +107,8 @@ def measure_static(
         on_gpu = str(about.get("device", "cpu")) != "cpu"
         picked = Picked(meter, "the meter that was given") if meter else pick_meter(Habits(runs_on_gpu=on_gpu))
         recorder = Recorder(picked.meter, running.pid)
-        driven = _drive(running, load, prompts, [rows.tolist() for rows in batches], recorder, bool(picked.meter))
+        work = _Work(load, prompts, [rows.tolist() for rows in batches])
+        driven = _drive(running, work, recorder, cell.precision, bool(picked.meter))
     own = {"batch": asked.batching.batch_size, "order": asked.batching.order.value}
     about |= {"batching": "static", "kv_cache": True, "options": {**about.get("options", {}), **own}}
     conditions = Conditions(
@@ -128,33 +130,47 @@ def _warm(engine: InProcess, preparation: Preparation, habits: Habits) -> None:
     time.sleep(preparation.settle_s)
 
 
-def _drive(
-    engine: InProcess,
-    load: Workload,
-    prompts: Sequence[Any],
-    batches: Sequence[list[int]],
-    recorder: Recorder,
-    idle: bool,
-) -> Driven:
-    exchanges, idle_edges_s = [Exchange() for _ in prompts], None
+@dataclass(frozen=True, slots=True)
+class _Work:
+    load: Workload
+    prompts: Sequence[Any]
+    batches: Sequence[list[int]]
+
+
+def _drive(engine: InProcess, work: _Work, recorder: Recorder, precision: Precision | None, idle: bool) -> Driven:
+    idle_edges_s = None
     with recorder:
         if idle:
             idle_start_s = recorder.mark()
             time.sleep(IDLE_WINDOW_S)
             idle_edges_s = (idle_start_s, recorder.mark())
-        cpu_s, start_s, wall_s = time.process_time(), recorder.mark(), time.time()
-        for rows in batches:
-            lengths = [int(load.output_tokens[row]) for row in rows]
-            read = engine.prefill([prompts[row] for row in rows])
-            written = engine.decode(max(lengths) - 1)
-            ends_s = [read.end_s, *(step.end_s for step in written)]
-            for row, tokens in zip(rows, lengths, strict=True):
-                exchange = exchanges[row]
-                exchange.sent_s, exchange.text_s, exchange.end_s = read.start_s, ends_s[:tokens], ends_s[tokens - 1]
-                exchange.input_tokens, exchange.output_tokens = len(prompts[row]), tokens
-                exchange.cached_tokens, exchange.prompt_ms = 0, read.duration_s * 1e3
-                exchange.outcome = Outcome.COMPLETED
-        end_s = recorder.mark()
-        clocks_s = ((start_s, wall_s), (end_s, time.time()))
-    table = to_table(load, exchanges, start_s)
-    return Driven(table, idle_edges_s, start_s, end_s, time.process_time() - cpu_s, False, None, clocks_s)
+        driven = widened(lambda passes: _window(engine, work, recorder, passes), recorder, precision)
+    return replace(driven, idle_edges_s=idle_edges_s)
+
+
+def _window(engine: InProcess, work: _Work, recorder: Recorder, passes: int) -> Driven:
+    cpu_s, start_s, wall_s = time.process_time(), recorder.mark(), time.time()
+    tables = []
+    for number in range(passes):
+        began_s = time.monotonic() if number else start_s
+        tables.append((to_table(work.load, _pass(engine, work), began_s), began_s))
+    end_s = recorder.mark()
+    clocks_s = ((start_s, wall_s), (end_s, time.time()))
+    used_s = time.process_time() - cpu_s
+    return Driven(joined(tables), None, start_s, end_s, used_s, False, None, clocks_s, passes=passes)
+
+
+def _pass(engine: InProcess, work: _Work) -> list[Exchange]:
+    exchanges = [Exchange() for _ in work.prompts]
+    for rows in work.batches:
+        lengths = [int(work.load.output_tokens[row]) for row in rows]
+        read = engine.prefill([work.prompts[row] for row in rows])
+        written = engine.decode(max(lengths) - 1)
+        ends_s = [read.end_s, *(step.end_s for step in written)]
+        for row, tokens in zip(rows, lengths, strict=True):
+            exchange = exchanges[row]
+            exchange.sent_s, exchange.text_s, exchange.end_s = read.start_s, ends_s[:tokens], ends_s[tokens - 1]
+            exchange.input_tokens, exchange.output_tokens = len(work.prompts[row]), tokens
+            exchange.cached_tokens, exchange.prompt_ms = 0, read.duration_s * 1e3
+            exchange.outcome = Outcome.COMPLETED
+    return exchanges

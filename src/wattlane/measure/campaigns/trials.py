@@ -77,6 +77,7 @@ def measure(trial: Trial, folder: Path, meter: Meter | None = None) -> None:
         concurrency=cell.concurrency,
         limit_s=cell.limit_s,
         preparation=cell.preparation,
+        precision=cell.precision,
     )
 
 

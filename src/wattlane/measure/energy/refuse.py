@@ -5,8 +5,8 @@ The random parts of one window come from its edges, so they do not grow with its
     relative half-width h(L) ∝ 1 / L      a single window must last  L · h / precision
     n windows of one length:  h / √n      n = ceil((h / precision)²)
 
-The systematic parts (sensor gain) do not fall with either; a precision asked of the whole interval that lies below
-them cannot be had from this sensor.
+Bounds (a load that hides from the sensor) do not fall with either, nor do the systematic parts (sensor gain), which
+count only where the precision is asked of the whole interval. A precision below them cannot be had from this sensor.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.energy.budget import Budget, Z
 
 MAX_REPEATS = 100
+EDGE_BOUNDS = ("gaps", "lag")  # bounds on what happens beside an edge or in one silence: they do not grow with length
 
 
 class Action(StrEnum):
@@ -44,19 +45,20 @@ def decide(
 ) -> Decision:
     """Return whether a window of `length_s` reaches a relative half-width of `precision`.
 
-    `precision` is asked of the random parts, which is what a comparison on one card needs; with `include_systematic`
-    of the whole interval. `max_repeats` is how often the window may be repeated.
+    `precision` is asked of the random parts and the bounds, which is what a comparison on one card needs; with
+    `include_systematic` of the whole interval. `max_repeats` is how often the window may be repeated.
 
     Raises:
         InputError: `precision` or `length_s` is not above 0, or `energy` is not.
     """
     if not (precision > 0 and length_s > 0 and energy.value > 0):
         raise InputError(f"precision {precision}, length {length_s} s and energy {energy.value} must be above 0")
-    fixed = (Z * math.hypot(*energy.systematic.values()) + sum(energy.bounds.values())) / energy.value
-    random = energy.random_half / energy.value
-    left = math.sqrt(precision**2 - fixed**2) if include_systematic and precision > fixed else precision
-    if include_systematic and precision <= fixed:
-        message = f"asked ±{precision:.2%}; the sensor's own ±{fixed:.2%} does not fall with length or repeats"
+    gain = Z * math.hypot(*energy.systematic.values()) / energy.value if include_systematic else 0.0
+    bounds = sum(half for name, half in energy.bounds.items() if name not in EDGE_BOUNDS) / energy.value
+    random = (energy.random_half + sum(energy.bounds.get(name, 0.0) for name in EDGE_BOUNDS)) / energy.value
+    left = math.sqrt(max((precision - bounds) ** 2 - gain**2, 0.0)) if precision > bounds else 0.0
+    if left == 0.0:
+        message = f"asked ±{precision:.2%}; the sensor's own ±{bounds + gain:.2%} does not fall with length or repeats"
         return Decision(Action.REFUSE, None, None, f"{message}; compare on one card, or calibrate the sensor")
     if random <= left:
         return Decision(Action.TAKE, 1, length_s, f"±{random:.2%} random in {length_s:.3g} s, ±{left:.2%} asked")

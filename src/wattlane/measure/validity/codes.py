@@ -50,6 +50,8 @@ class Code(StrEnum):
     GENERATOR_BOUND = "generator_bound"
     WALL_CLOCK_STEP = "wall_clock_step"
     BUSY_NEAR_IDLE = "busy_near_idle"
+    WINDOW_WIDENED = "window_widened"
+    PRECISION_UNCHECKED = "precision_unchecked"
     ENERGY_ABSENT = "energy_absent"
     ENERGY_MODELLED = "energy_modelled"
     ENERGY_SOURCE = "energy_source"
@@ -250,6 +252,12 @@ RULES: dict[Code, Rule] = {
         "a busy run drew little more than idle power",
         "more than 1.3 times the idle power with a context",
         "check that the load reached the engine",
+    ),
+    Code.WINDOW_WIDENED: Rule(
+        _NOTE, "how often the workload ran in the window", "the precision asked of the energy", "nothing"
+    ),
+    Code.PRECISION_UNCHECKED: Rule(
+        _NOTE, "a precision was asked of an energy that is absent or modelled", "a sensor", "see wattlane doctor"
     ),
     Code.ENERGY_ABSENT: Rule(_NOTE, "no sensor saw the engine", "a sensor", "see wattlane doctor"),
     Code.ENERGY_MODELLED: Rule(
