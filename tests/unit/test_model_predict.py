@@ -15,6 +15,7 @@ from wattlane.core.facts.models import model
 from wattlane.core.types import Estimate, Origin
 from wattlane.model.laws.phase import Case
 from wattlane.model.predict import UNITS, Prediction, predict
+from wattlane.model.predict_rows import PREFILL_NOTE
 from wattlane.model.profile import Profile, profile_for
 
 H100, LLAMA = gpu("H100"), model("Llama-3.1-8B-Instruct")
@@ -34,7 +35,7 @@ def test_values_are_modelled_inside_their_intervals_and_consistent() -> None:
         assert estimate.origin is Origin.MODELLED
         assert 0 < estimate.lo < estimate.mean < estimate.hi
     assert not found.extrapolated
-    assert found.notes == ()
+    assert found.notes == (PREFILL_NOTE,)
     assert found.tokens_per_s.mean == pytest.approx(64 / found.itl_s.mean)
     assert found.energy_j_per_output_token.mean == pytest.approx(found.power_w.mean / found.tokens_per_s.mean)
     whole = found.decode_j_per_token.mean + found.prefill_j_per_token.mean * 1024 / 256
@@ -50,7 +51,7 @@ def test_llama_8b_on_h100_is_in_the_range_of_measured_serving() -> None:
 
 
 def test_same_seed_gives_the_same_prediction_and_another_only_other_intervals() -> None:
-    one, two, other = (predict(CASE, **ASK, seed=seed) for seed in (1, 1, 2))
+    one, two, other = (predict(CASE, **ASK, seed=seed, draws=200) for seed in (1, 1, 2))
     assert one == two
     assert one.power_w.mean == other.power_w.mean
     assert one.power_w.lo != other.power_w.lo
@@ -67,7 +68,7 @@ def test_clock_below_the_maximum_widens_the_energy_interval_and_says_it_is_a_pri
     fast, slow = predict(CASE, **ASK), predict(Case(H100, LLAMA, clock_hz=1.2e9), **ASK)
     assert width(slow.energy_j_per_output_token) > width(fast.energy_j_per_output_token)
     assert slow.energy_j_per_output_token.mean < fast.energy_j_per_output_token.mean
-    assert "is a prior, not measured" in slow.notes[0]
+    assert "is a prior, not measured" in slow.notes[1]
 
 
 def test_gpu_that_was_never_measured_is_wider_and_marked() -> None:
@@ -113,8 +114,8 @@ def test_question_far_outside_the_range_is_refused(case: Case, batch: float, sai
 
 def test_counts_that_make_no_sense_are_reported_together() -> None:
     with pytest.raises(InputError) as error:
-        predict(CASE, batch=0, input_tokens=0.5, output_tokens=1e6, draws=0)
-    for said in ("4 problems", "batch is 0", "input_tokens is 0.5", "draws is 0", "expected at most the 131072"):
+        predict(CASE, batch=0, input_tokens=0.5, output_tokens=1e6, draws=-1)
+    for said in ("4 problems", "batch is 0", "input_tokens is 0.5", "draws is -1", "expected at most the 131072"):
         assert said in str(error.value)
 
 
@@ -131,7 +132,7 @@ def test_command_prints_every_quantity_with_its_interval(capsys: pytest.CaptureF
     assert run(asked("--gpu", "H100", "--batch", "64")) == 0
     printed = capsys.readouterr()
     assert all(name in printed.out for name in UNITS)
-    assert printed.err == ""
+    assert printed.err == f"note: {PREFILL_NOTE}\n"
     assert run(asked("--gpu", "H200", "--clock-mhz", "1200", "--precision", "fp8", "--tp", "2")) == 0
     said = capsys.readouterr().err
     assert "extrapolated: batch 1" in said
@@ -153,6 +154,8 @@ def test_command_refuses_with_the_exit_code_of_the_reason(tmp_path: Path, capsys
     assert run(["predict", "--model", "Llama-3.2-1B", "--gpu", "H100", "--input", "8", "--output", "8"]) == 5
     assert run(asked()) == 1
     assert "found no --model or no --gpu" in capsys.readouterr().err
+    assert run(["predict", "--model", "Llama-3.2-1B", "--gpu", "H100"]) == 1
+    assert "found no --output" in capsys.readouterr().err
     law = tmp_path / "law.json"
     law.write_text(
         '{"schema": 1, "law": "bilinear", "model": "m", "energy_j": {"a0": 1, "a1": 1, "a2": 1},'

@@ -2,15 +2,16 @@
 
 Steady decoding of `batch` sequences, each of which came with `input_tokens` and ends after `output_tokens`; the mean
 context is input + output / 2. The value of an estimate is the law at its best parameters, the one a simulation uses;
-its interval is the middle 95 % of seeded draws of everything uncertain (parameters, an unseen architecture, loaded
-idle watts, clock), widened to the value where the draws are skewed.
+its interval is of everything uncertain (parameters, an unseen architecture, loaded idle watts, clock) at 95 %, by the
+delta method of `wattlane.model.predict_core`, or on request the middle 95 % of seeded draws, widened to the value where
+the draws are skewed. Many cases at once: `wattlane.model.predict_table`.
 
 Energies are of the GPUs. `energy_j_per_output_token` includes prefill:
 
     energy_j_per_output_token = decode_j_per_token + prefill_j_per_token · input / output
 
-with prefill as what a prompt adds to a running batch. `ttft_s` is the prefill of one request alone on the replica:
-no queue, no other work, one chunk.
+with prefill as what a prompt adds to a running batch. `itl_s` is the mean gap between tokens, batch ÷ tokens
+per second. `ttft_s` is the prefill of one request alone on a replica: no queue, no other work, one chunk.
 """
 
 from __future__ import annotations
@@ -24,15 +25,12 @@ from numpy.typing import NDArray
 from wattlane.core.errors import InputError, OutOfRangeError
 from wattlane.core.types import Estimate
 from wattlane.model import iteration as it
-from wattlane.model.clock import SOURCE
 from wattlane.model.laws.phase import Case
+from wattlane.model.predict_rows import REFUSAL_FACTOR, Answer, Asked, Deployed, answer, notes_of, reasons_of
 from wattlane.model.profile import Profile, draw, profile_for
 from wattlane.model.steady import effective_context, steady
 
 LEVEL = 0.95
-# Refused past this multiple of the calibrated range; between the range and it, predicted and marked extrapolated.
-REFUSAL_FACTOR = 4.0
-GPU_MEMORY_UTILIZATION = 0.9
 
 # Predicted quantities in order, with the unit a person reads.
 UNITS = {
@@ -48,11 +46,14 @@ UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one replica does in steady serving; `reasons` says why it is extrapolated, empty if not."""
+    """What a deployment does in steady serving; `reasons` says why it is extrapolated, empty if not.
+
+    `input_tokens` is None where the prompt was marginalised over a prior; `clock_hz` is the clock it runs at.
+    """
 
     profile: str
     batch: float
-    input_tokens: float
+    input_tokens: float | None
     output_tokens: float
     power_w: Estimate
     itl_s: Estimate
@@ -61,6 +62,7 @@ class Prediction:
     energy_j_per_output_token: Estimate
     prefill_j_per_token: Estimate
     decode_j_per_token: Estimate
+    clock_hz: float
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -83,41 +85,84 @@ def predict(
     case: Case,
     *,
     batch: float,
-    input_tokens: float,
+    input_tokens: float | None,
     output_tokens: float,
     profile: Profile | None = None,
-    draws: int = 200,
+    data_parallel: int = 1,
+    power_cap_w: float | None = None,
+    draws: int = 0,
     seed: int = 0,
 ) -> Prediction:
-    """Return the prediction for `case`; the profile is the shipped one of its GPU unless given.
+    """Return the prediction for `data_parallel` replicas of `case`.
+
+    Args:
+        case: one replica.
+        batch: sequences that run together, over all replicas.
+        input_tokens: mean prompt; None marginalises over the prior of `wattlane.model.predict_core`.
+        output_tokens: mean answer.
+        profile: asked instead of the shipped one of the GPU.
+        data_parallel: replicas.
+        power_cap_w: per GPU; the highest clock that keeps it is taken, at most the clock of `case`.
+        draws: 0 takes the delta method; else the interval is of so many seeded draws.
+        seed: of the draws.
 
     Raises:
-        InputError: counts below 1, more context than the model has, or a batch whose cache does not fit.
+        InputError: counts below 1, more context than the model has, a batch whose cache does not fit, or a cap below
+            what the lowest clock draws; all problems are named.
         OutOfRangeError: batch above, or active parameters or GPUs outside, the calibrated range by more than 4 times.
     """
-    _check(case, batch, input_tokens, output_tokens, draws)
     known = profile or profile_for(case.gpu)
-    reasons = tuple(known.outside(case, batch))
-    _refuse_far(known, case, batch)
-    asked = (batch, input_tokens, output_tokens)
-    best = _quantities(known.law(case), case, *asked)
+    deployed = Deployed(case, known, data_parallel, capped=power_cap_w is not None)
+    prompt, cap = (np.nan if value is None else float(value) for value in (input_tokens, power_cap_w))
+    asked = Asked(np.zeros(1, dtype=np.int64), *(np.array([float(v)]) for v in (batch, prompt, output_tokens, cap)))
+    problems = [] if draws >= 0 else [f"draws is {draws}; expected at least 1, or 0 for none"]
+    if draws > 0 and (data_parallel > 1 or power_cap_w is not None or input_tokens is None):
+        problems.append("draws are for one replica with a given prompt and no cap; ask without draws")
+    found = answer([deployed], asked)
+    _refuse(found, known, problems)
+    interval = found.rows.lo[:, 0], found.rows.hi[:, 0]
+    if draws > 0:
+        interval = drawn_interval(known, case, batch, prompt, output_tokens, draws=draws, seed=seed)
+    reasons = reasons_of(deployed, bool(found.outside[0]), batch / data_parallel)
+    notes = notes_of(deployed, input_tokens is None)
+    estimates = {
+        name: Estimate(float(mean), float(min(lo, mean)), float(max(hi, mean)), unit, bool(reasons), LEVEL)
+        for (name, unit), mean, lo, hi in zip(UNITS.items(), found.rows.mean[:, 0], *interval, strict=True)
+    }
+    clock_hz = float(found.rows.clock_hz[0])
+    return Prediction(
+        known.name, batch, input_tokens, output_tokens, **estimates, clock_hz=clock_hz, reasons=reasons, notes=notes
+    )
+
+
+def _refuse(found: Answer, profile: Profile, problems: list[str]) -> None:
+    bad = [*found.bad.get(0, ()), *problems]
+    if bad:
+        raise InputError.gathered("predict", bad)
+    if found.far:
+        raise OutOfRangeError(
+            f"refused: more than {REFUSAL_FACTOR:g} times outside what profile {profile.name} was fitted on: "
+            f"{'; '.join(found.far[0])}; ask within that, or fit a profile on measurements of your own"
+        )
+
+
+def drawn_interval(
+    profile: Profile,
+    case: Case,
+    batch: float,
+    input_tokens: float,
+    output_tokens: float,
+    *,
+    draws: int,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the middle 95 % of each quantity over seeded draws of the law, in the order of `UNITS`."""
     rng = np.random.default_rng(seed)
-    drawn = np.array([_quantities(draw(known, case, rng).law(case), case, *asked) for _ in range(draws)])
+    asked = (batch, input_tokens, output_tokens)
+    drawn = np.array([_quantities(draw(profile, case, rng).law(case), case, *asked) for _ in range(draws)])
     tail = (1.0 - LEVEL) / 2.0
     lo, hi = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
-    estimates = {
-        name: Estimate(
-            float(best[i]), float(min(lo[i], best[i])), float(max(hi[i], best[i])), unit, bool(reasons), LEVEL
-        )
-        for i, (name, unit) in enumerate(UNITS.items())
-    }
-    return Prediction(known.name, batch, input_tokens, output_tokens, **estimates, reasons=reasons, notes=_notes(case))
-
-
-def _notes(case: Case) -> tuple[str, ...]:
-    if case.clock_ratio == 1.0:
-        return ()
-    return (f"the effect of {case.clock_hz:.4g} Hz is a prior, not measured: {SOURCE}",)
+    return lo, hi
 
 
 def _quantities(
@@ -159,41 +204,3 @@ class PhaseRequests:
             )
         )
         return output_tokens * float(found["itl_s"]), output_tokens * float(found["energy_j_per_output_token"])
-
-
-def _check(case: Case, batch: float, input_tokens: float, output_tokens: float, draws: int) -> None:
-    counts = {"batch": batch, "input_tokens": input_tokens, "output_tokens": output_tokens, "draws": draws}
-    problems = [f"{name} is {value}; expected at least 1" for name, value in counts.items() if not value >= 1]
-    longest = case.model.max_context_tokens
-    if longest and input_tokens + output_tokens > longest:
-        problems.append(
-            f"{input_tokens + output_tokens:g} tokens of context; expected at most the {longest} of {case.model.name}"
-        )
-    if problems:
-        raise InputError.gathered("predict", problems)
-    capacity = case.kv_capacity_tokens(GPU_MEMORY_UTILIZATION)
-    needed = batch * effective_context(case.model, input_tokens + output_tokens / 2)
-    if needed > capacity:
-        raise InputError(
-            f"predict: a batch of {batch:g} keeps {needed:,.0f} tokens in the cache; found room for {capacity:,} on "
-            f"{case.tensor_parallel} x {case.gpu.name}; ask for a smaller batch or use more GPUs"
-        )
-
-
-def _refuse_far(profile: Profile, case: Case, batch: float) -> None:
-    limits = profile.family(case).range
-    asked = {"batch": batch, "active_params": case.model.active_params, "num_gpus": float(case.tensor_parallel)}
-    far = []
-    for name, value in asked.items():
-        if name not in limits:
-            continue
-        lowest, highest = limits[name]
-        # a batch below the range is memory-bound like the smallest one measured: marked, not refused
-        least = 0.0 if name == "batch" else lowest / REFUSAL_FACTOR
-        if not least <= value <= highest * REFUSAL_FACTOR:
-            far.append(f"{name} {value:.4g} against [{lowest:.4g}, {highest:.4g}]")
-    if far:
-        raise OutOfRangeError(
-            f"refused: more than {REFUSAL_FACTOR:g} times outside what profile {profile.name} was fitted on: "
-            f"{'; '.join(far)}; ask within that, or fit a profile on measurements of your own"
-        )

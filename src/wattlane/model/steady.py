@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wattlane.core.facts.models import Model
 from wattlane.model import iteration as it
+from wattlane.model.jit import kernel
 
 
 class Steady(NamedTuple):
@@ -43,6 +44,14 @@ def effective_context(model: Model, context_tokens: float) -> float:
 
 def steady(law: NDArray[np.float64], batch: float, input_tokens: float, output_tokens: float, context: float) -> Steady:
     """Return the mean iteration at `batch` running sequences whose layers read `context` tokens on average."""
+    return Steady(*mean_iteration(law, batch, input_tokens, output_tokens, context))
+
+
+@kernel
+def mean_iteration(
+    law: np.ndarray, batch: float, input_tokens: float, output_tokens: float, context: float
+) -> tuple[float, float, float, float]:
+    """Return the fields of `Steady` in order."""
     k = batch * context
     t, e = it.cost(law, 0.0, 0.0, batch, k)
     finishing = batch / output_tokens
@@ -50,4 +59,4 @@ def steady(law: NDArray[np.float64], batch: float, input_tokens: float, output_t
     t_mixed, e_mixed = it.cost(law, lump, lump * input_tokens / 2, batch, k)
     share = min(finishing, 1.0)
     prefill_j = share * (e_mixed - e)
-    return Steady(t + share * (t_mixed - t), e + prefill_j, e, prefill_j)
+    return t + share * (t_mixed - t), e + prefill_j, e, prefill_j

@@ -14,10 +14,12 @@ from wattlane.core.errors import InputError
 
 if TYPE_CHECKING:
     from wattlane.core.types import Estimate
+    from wattlane.model.laws.phase import Case
     from wattlane.model.predict import Prediction
+    from wattlane.model.profile import Profile
 
 WORDS = {
-    "power_w": "power of the replica's GPUs",
+    "power_w": "power, all GPUs of the deployment",
     "itl_s": "gap between tokens, mean",
     "ttft_s": "prefill of one request alone, no queue",
     "tokens_per_s": "output tokens, all sequences",
@@ -33,46 +35,101 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    input: Annotated[float, typer.Option(help="Mean input tokens of a request.")],
-    output: Annotated[float, typer.Option(help="Mean output tokens of a request.")],
+    cases: Annotated[Path | None, typer.Argument(help="A CSV, Parquet or JSONL with a row a case; needs -o.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Table to write, by its suffix.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model, or path of a config.json.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Name of a GPU; see: wattlane show gpus.")] = None,
-    batch: Annotated[float, typer.Option(help="Sequences that run together.")] = 1.0,
+    batch: Annotated[float, typer.Option(help="Sequences that run together, over all replicas.")] = 1.0,
+    input: Annotated[
+        float | None, typer.Option(help="Mean input tokens of a request; left out: over a stated prior.")
+    ] = None,
+    output: Annotated[float | None, typer.Option(help="Mean output tokens of a request.")] = None,
     precision: Annotated[str, typer.Option(help="Of the weights: bf16, fp8, mxfp4, ...")] = "bf16",
-    tp: Annotated[int, typer.Option(help="GPUs of a replica (tensor parallel).")] = 1,
-    clock_mhz: Annotated[float | None, typer.Option(help="SM clock; the highest if left out.")] = None,
+    tp: Annotated[int, typer.Option(help="GPUs of a replica (tensor parallel).", min=1)] = 1,
+    dp: Annotated[int, typer.Option(help="Replicas (data parallel).", min=1)] = 1,
+    clock_mhz: Annotated[
+        float | None, typer.Option("--clock-mhz", "--clock", help="SM clock in MHz; the highest if left out.")
+    ] = None,
+    power_cap_w: Annotated[
+        float | None, typer.Option("--power-cap-w", "--power-cap", help="Watts a GPU; the clock it forces is solved.")
+    ] = None,
+    profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
     law: Annotated[Path | None, typer.Option(help="A law file of wattlane fit, asked instead of a profile.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draws behind the intervals.")] = 0,
+    draws: Annotated[int, typer.Option(help="Intervals from so many seeded draws; 0: the delta method.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, in SI units.")] = False,
 ) -> None:
     """Predict steady serving of a model on a GPU, each value with its 95 % interval; all of it is modelled.
 
-    With --law, energy and runtime of one request from a fitted law file.
+    One case by flags, or many by table: columns model (or model_config), gpu, batch, output_tokens; optional num_gpus,
+    tp, ep, dp, precision, input_tokens, clock_hz, power_cap_w, engine. With --law, energy and runtime of one request
+    from a fitted law file.
 
-    Example: wattlane predict --model meta-llama/Llama-3.1-8B-Instruct --gpu H100 --batch 64 --input 1024 --output 256
+    Examples: wattlane predict --model Llama-3.1-8B-Instruct --gpu H100 --batch 64 --input 1024 --output 256 ·
+    wattlane predict cases.csv -o predictions.parquet
     """
-    if law is not None:
-        _from_law(law, input, output, as_json)
+    if cases is not None:
+        _table(cases, out, profile, as_json)
         return
-    if model is None or gpu is None:
-        raise InputError("predict: found no --model or no --gpu; expected both, or a law file with --law")
-    from wattlane.core.facts import gpus
-    from wattlane.core.facts.config import resolve_model
-    from wattlane.model.laws.phase import Case
+    if output is None or (law is not None and input is None):
+        raise InputError("predict: found no --output (and, with --law, --input); expected tokens, or a table of cases")
+    if law is not None:
+        _from_law(law, input or 0.0, output, as_json)
+        return
     from wattlane.model.predict import predict as predicted
 
-    clock_hz = None if clock_mhz is None else clock_mhz * 1e6
-    case = Case(gpus.gpu(gpu), resolve_model(model), precision, tp, clock_hz)
-    found = predicted(case, batch=batch, input_tokens=input, output_tokens=output, seed=seed)
+    case, own = _case(model, gpu, profile, precision, tp, clock_mhz)
+    asked = {"batch": batch, "input_tokens": input, "output_tokens": output, "data_parallel": dp}
+    found = predicted(case, **asked, power_cap_w=power_cap_w, profile=own, draws=draws, seed=seed)  # type: ignore[arg-type]
     if as_json:
         emit_json(found.as_dict())
         return
     _print(found, case.model.name)
 
 
-def _print(found: Prediction, model: str) -> None:
+def _case(
+    model: str | None, gpu: str | None, profile: Path | None, precision: str, tp: int, clock_mhz: float | None
+) -> tuple[Case, Profile | None]:
+    from wattlane.core.facts import gpus
+    from wattlane.core.facts.config import resolve_model
+    from wattlane.model.laws.phase import Case
+    from wattlane.model.profile import read_profile
+
+    own = None if profile is None else read_profile(profile)
+    gpu = own.gpu if own is not None and gpu is None else gpu
+    if model is None or gpu is None:
+        raise InputError("predict: found no --model or no --gpu; expected both, or a law file with --law")
+    clock_hz = None if clock_mhz is None else clock_mhz * 1e6
+    return Case(gpus.gpu(gpu), resolve_model(model), precision, tp, clock_hz), own
+
+
+def _table(cases: Path, out: Path | None, profile: Path | None, as_json: bool) -> None:
+    from wattlane.model.predict_file import predict_file
+
+    if out is None:
+        raise typer.BadParameter("expected a table to write, -o PREDICTIONS.parquet", param_hint="-o")
+    found = predict_file(cases, out, profile)
+    if as_json:
+        emit_json(found)
+        return
     typer.echo(
-        f"{model}, batch {found.batch:g}, {found.input_tokens:g} in, {found.output_tokens:g} out: {found.profile}"
+        f"{found['rows']:,} rows, {found['deployments']:,} deployments: {found['predicted']:,} predicted, "
+        f"{found['extrapolated']:,} of them extrapolated, {found['refused']:,} refused"
+    )
+    say.print(
+        f"read {found['read_s']:.2f} s, predicted {found['predict_s']:.2f} s, wrote {out} {found['write_s']:.2f} s",
+        markup=False,
+        soft_wrap=True,
+    )
+    for reason, rows in found["refusals"].items():
+        say.print(f"refused, {rows:,} rows: {reason}", markup=False, soft_wrap=True)
+
+
+def _print(found: Prediction, model: str) -> None:
+    prompt = "prompts of a prior" if found.input_tokens is None else f"{found.input_tokens:g} in"
+    typer.echo(
+        f"{model}, batch {found.batch:g}, {prompt}, {found.output_tokens:g} out, "
+        f"{found.clock_hz / 1e6:.0f} MHz: {found.profile}"
     )
     _print_estimates({name: getattr(found, name) for name in WORDS})
     for reason in found.reasons:
