@@ -21,10 +21,13 @@ INTERRUPTED_WORDS = "interrupted; run the same command again to resume\n"
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
 VERBS: tuple[str, ...] = (
     "campaign",
+    "certify",
     "compare",
     "doctor",
+    "explain",
     "fit",
     "measure",
+    "plan",
     "predict",
     "report",
     "show",

@@ -1,0 +1,19 @@
+"""`wattlane plan`: offline decisions with a certificate; one file a sub-command."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+# Each module defines `register(app)`; its own imports stay inside its function, so that --help is quick.
+COMMANDS = ("assign",)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group and its sub-commands to the application."""
+    group = typer.Typer(help="Plans with a proof: assign requests to models.", no_args_is_help=True)
+    group.callback()(lambda: None)  # one sub-command alone would else become the group itself
+    for command in COMMANDS:
+        importlib.import_module(f"{__name__}.{command}").register(group)
+    app.add_typer(group, name="plan")
