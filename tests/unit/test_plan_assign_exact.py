@@ -119,6 +119,7 @@ def test_w7_relaxation_is_integral_where_shares_are_counts():
     assert found.bound == pytest.approx(relaxed.value, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_large_plans_with_weighing_rows_are_whole_and_nearly_at_their_bound():
     rng = np.random.default_rng(2)
     m = 6000

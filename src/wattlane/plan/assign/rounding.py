@@ -20,7 +20,7 @@ from wattlane.plan.assign.problem import Counts, Problem
 EXACT_PAIRS = 10_000
 OPEN = 64  # kinds left to branch and bound at first
 GAP = 1e-7  # of the bound: branch and bound over a part stops at a plan so near it
-PART_LIMIT_S = 3.0
+PART_LIMIT_S = 1.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
