@@ -16,6 +16,7 @@ EXTRA_OF_MODULE = {
     "statsmodels": "stats",
     "xllamacpp": "engines",
     "gguf": "engines",
+    "zeus": "zeus",
 }
 
 

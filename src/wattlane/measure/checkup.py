@@ -5,58 +5,62 @@ Whether there is a sensor at all is asked first, before anything heavy is loaded
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from wattlane.core.errors import MeasurementError
-from wattlane.measure.meters import nvml, rapl
+from wattlane.measure.meters import nvml
 from wattlane.measure.readings import Finding, Meter
+from wattlane.measure.sources import facts_of, open_source
 
 
-def check_sensors(seconds: float, simulated_seed: int | None = None) -> list[Finding]:
-    """Self-test every sensor of this machine, or a simulated card drawn from a seed.
+def check_sensors(seconds: float, simulated_seed: int | None = None, source: str | None = None) -> list[Finding]:
+    """Self-test every sensor of this machine, the named source, or a simulated card drawn from a seed.
+
+    The last line names the best of them.
 
     Raises:
-        InputError: `seconds` is too short.
-        MeasurementError: there is no sensor to test.
+        InputError: `seconds` is too short, or the source's name is wrong.
+        MeasurementError: there is no sensor to test, or the source does not answer.
     """
-    meters = machine_meters() if simulated_seed is None else []
+    if simulated_seed is None:
+        meters = machine_meters() if source is None else [open_source(source)]
     from wattlane.measure.meters import loads
     from wattlane.measure.meters.card import CardPriors, SimulatedCard
-    from wattlane.measure.meters.nvml_facts import facts
-    from wattlane.measure.selftest import self_test
+    from wattlane.measure.selftest import best_source, self_test
 
     if simulated_seed is not None:
         load = loads.square_wave(110.0, 420.0, 2.9, seconds + 10.0)
         card = SimulatedCard(load, CardPriors().draw(simulated_seed), time.monotonic, f"card {simulated_seed}")
-        tests = self_test(card, seconds)
-    else:
-        tests = []
-        for meter in meters:
-            known = {}
-            if isinstance(meter, nvml.NvmlMeter):
-                known = {uuid: facts(meter.library, uuid) for uuid in meter.uuids}
-            tests += self_test(meter, seconds, facts=known)
-    return [finding for test in tests for finding in test.findings()]
+        meters = [card]
+    tests = []
+    for meter in meters:
+        known = {channel.device: facts_of(meter, channel.device) for channel in meter.read().channels}
+        tests += self_test(meter, seconds, facts=known)
+    return [*(finding for test in tests for finding in test.findings()), best_source(tests)]
 
 
 def machine_meters() -> list[Meter]:
-    """Return every meter that can be read on this machine.
+    """Return every meter that can be read on this machine; an exporter on it only where NVML is out of reach.
 
     Raises:
         MeasurementError: there is none; the message says why of each.
     """
     found: list[Meter] = []
     problems = []
-    try:
-        library = nvml.connect()
-        found.append(nvml.NvmlMeter([card.uuid for card in nvml.cards(library)], library))
-    except MeasurementError as error:
-        problems.append(str(error))
-    try:
-        found.append(rapl.RaplMeter())
-    except MeasurementError as error:
-        problems.append(str(error))
+    wanted = ["nvml", "rapl"]
+    if importlib.util.find_spec("zeus") is not None:
+        wanted += ["amd", "soc"]
+    for name in wanted:
+        try:
+            found.append(open_source(name))
+        except (MeasurementError, ImportError) as error:
+            problems.append(str(error))
+    if not any(isinstance(meter, nvml.NvmlMeter) for meter in found):
+        with suppress(MeasurementError):
+            found.append(open_source("dcgm"))
     if not found:
         raise MeasurementError(f"no energy sensor to test on this machine: {'; '.join(problems)}")
     return found

@@ -8,7 +8,7 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
-from wattlane.measure.meters import nvml, rapl
+from wattlane.measure.meters import dcgm, nvml, rapl, zeus_amd, zeus_soc
 from wattlane.measure.meters.cpu import PROC, cpu_tick_s
 from wattlane.measure.readings import Finding
 
@@ -23,17 +23,10 @@ ENGINES = (
 
 def diagnose() -> list[Finding]:
     """Return the findings: sensors, engines, the machine itself, and at the end what can be measured here."""
-    sensors = [*nvml.find(), *rapl.find(), _zeus()]
+    sensors = [*nvml.find(), *rapl.find(), *zeus_amd.find(), *zeus_soc.find(), *dcgm.find()]
     engines = [*(_engine(*known) for known in ENGINES), _llama_server()]
     machine = [_cores(), _cpu_time()]
     return [*sensors, *engines, *machine, *_abilities(sensors, engines)]
-
-
-def _zeus() -> Finding:
-    if importlib.util.find_spec("zeus") is None:
-        advice = "pip install 'wattlane[zeus]' on machines with AMD, Jetson or Apple devices"
-        return Finding("sensor", "zeus", "absent", "not installed", advice)
-    return Finding("sensor", "zeus", "limited", f"version {_version(('zeus',))} installed; not used yet as a source")
 
 
 def _engine(module: str, distributions: tuple[str, ...], advice: str) -> Finding:
@@ -78,7 +71,7 @@ def _cpu_time() -> Finding:
 
 
 def _abilities(sensors: list[Finding], engines: list[Finding]) -> list[Finding]:
-    usable = {finding.name.split()[0] for finding in sensors if finding.status == "ok"} - {"zeus"}
+    usable = {finding.name.split()[0] for finding in sensors if finding.status == "ok"}
     embedded = {finding.name for finding in engines if finding.status == "ok"} >= {"xllamacpp", "gguf"}
     if usable:
         energy = Finding("can measure", "energy", "ok", f"measured by {', '.join(sorted(usable))}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from wattlane.core.errors import MeasurementError
 from wattlane.measure.poller import Poller
-from wattlane.measure.readings import Meter, Reading
+from wattlane.measure.readings import Meter, Reading, take
 from wattlane.measure.schedule import DENSE_S
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class Telemetry:
         return bool(self._news or self._pending) or self._clock() < self._needed_until_s
 
     def _poll(self) -> None:
-        reading = self._meter.read()
-        if self._poller.wait_s is not None and self._readings and reading.energy_j != self._readings[-1].energy_j:
+        last = self._readings[-1] if self._readings else None
+        reading = take(self._meter, self._readings)
+        if self._poller.wait_s is not None and last is not None and reading.energy_j != last.energy_j:
             self._moved.set()
-        self._readings.append(reading)
         while self._news:
             self._pending.append(self._news.popleft())
         done = [w for w in self._pending if w.end_s is not None and reading.time_s > w.end_s + DENSE_S]

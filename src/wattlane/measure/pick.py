@@ -2,19 +2,27 @@
 
 The sensors of the machine must see the device that works: a server on another host, an idle GPU beside the busy one,
 or a GPU beside an engine that runs on the CPU would give a figure of the wrong thing.
+
+    NVIDIA GPUs that compute (NVML)  ─►  the only AMD GPU  ─►  Apple or Jetson chip  ─►  CPU package (RAPL)
+    a server elsewhere: only what it meters itself (TensorRT-LLM)
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wattlane.core.errors import MeasurementError
+from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.meters.nvml import NvmlMeter, cards, connect
 from wattlane.measure.meters.rapl import RaplMeter
+from wattlane.measure.meters.trtllm import TrtllmMeter
 from wattlane.measure.readings import Meter
+from wattlane.measure.sources import open_for_engine
+
+MakeMeter = Callable[[], Meter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +33,33 @@ class Picked:
     reason: str
 
 
-def pick_meter(habits: Habits, nvml: Any = None, make_rapl: Callable[[], Meter] = RaplMeter) -> Picked:
-    """Return the meter for an engine of these habits: busy GPUs through NVML, else the CPU package through RAPL."""
+def given_meter(meter: Meter | str | None) -> Picked | None:
+    """Return the meter that was given, opened where it is named by a text of `wattlane.measure.sources`; None if none.
+
+    Raises:
+        WattlaneError: the name is wrong, or the source does not answer.
+    """
+    if meter is None:
+        return None
+    if isinstance(meter, str):
+        return Picked(open_for_engine(meter), f"the source that was named, {meter}")
+    return Picked(meter, "the meter that was given")
+
+
+def pick_meter(
+    habits: Habits, nvml: Any = None, make_rapl: MakeMeter = RaplMeter, server_url: str | None = None
+) -> Picked:
+    """Return the meter for an engine of these habits; `server_url` is that of a server that may meter itself."""
     if not habits.is_local:
-        return Picked(None, "the server is on another host; the sensors of this machine do not see it")
+        own = _server(server_url)
+        unseen = "the server is on another host; the sensors of this machine do not see it"
+        return own if own.meter else Picked(None, f"{unseen}{own.reason}")
     if habits.runs_on_gpu is False:
         return _rapl(make_rapl)
     try:
         library = connect(nvml)
     except MeasurementError as error:
-        picked = _rapl(make_rapl)
-        return picked if picked.meter else Picked(None, f"{error}; {picked.reason}")
+        return _without_nvml(str(error), make_rapl)
     return _busy_gpus(library)
 
 
@@ -52,8 +76,53 @@ def _busy_gpus(library: Any) -> Picked:
     return Picked(NvmlMeter([card.uuid for card in busy], library), f"every GPU with a compute process: {names}")
 
 
-def _rapl(make_rapl: Callable[[], Meter]) -> Picked:
+def _without_nvml(reason: str, make_rapl: MakeMeter) -> Picked:
+    reasons = [reason]
+    for attempt in (_amd, _soc, lambda: _rapl(make_rapl)):
+        picked = attempt()
+        if picked.meter is not None:
+            return picked
+        reasons.append(picked.reason)
+    return Picked(None, "; ".join(filter(None, reasons)))
+
+
+def _amd() -> Picked:
+    if importlib.util.find_spec("zeus") is None:
+        return Picked(None, "")
+    from wattlane.measure.meters.zeus_amd import AmdMeter
+
+    try:
+        meter = AmdMeter()
+    except (MeasurementError, InputError, ImportError) as error:
+        return Picked(None, str(error))
+    if len(meter.uuids) > 1:
+        named = "+".join(meter.uuids)
+        return Picked(None, f"zeus lists several AMD GPUs and cannot say which works; name it, of amd={named}")
+    return Picked(meter, f"the only AMD GPU here: {meter.uuids[0]}")
+
+
+def _soc() -> Picked:
+    if importlib.util.find_spec("zeus") is None:
+        return Picked(None, "")
+    from wattlane.measure.meters.zeus_soc import SocMeter
+
+    try:
+        return Picked(SocMeter(), "the whole chip, CPU, GPU and memory, other processes included")
+    except (MeasurementError, InputError, ImportError) as error:
+        return Picked(None, str(error))
+
+
+def _rapl(make_rapl: MakeMeter) -> Picked:
     try:
         return Picked(make_rapl(), "CPU package and DRAM of the whole machine, other processes included")
     except MeasurementError as error:
         return Picked(None, str(error))
+
+
+def _server(url: str | None) -> Picked:
+    if url is None:
+        return Picked(None, "")
+    try:
+        return Picked(TrtllmMeter(url), "the counter that TensorRT-LLM keeps of its own GPUs")
+    except MeasurementError as error:
+        return Picked(None, f", and it does not say what it draws ({error})")

@@ -20,13 +20,17 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All channels of one meter at one instant of the monotonic clock."""
+    """All channels of one meter at one instant of the monotonic clock.
+
+    The values may be up to `lag_s` older than that: the refresh of a cache in between, 0 for a sensor read directly.
+    """
 
     time_s: float
     source: str
     boundary: Boundary
     channels: tuple[Channel, ...]
     origin: Origin = Origin.MEASURED
+    lag_s: float = 0.0
 
     @property
     def energy_j(self) -> float | None:
@@ -40,11 +44,22 @@ class Reading:
 
 
 class Meter(Protocol):
-    """Anything that can be read. `read` never raises for a failed sensor: it returns a channel without values."""
+    """Anything that can be read. `read` never raises for a failed sensor: it returns a channel without values.
+
+    A meter that must not be asked too often returns its last reading again until it is due; `take` leaves that out.
+    """
 
     def read(self) -> Reading:
         """Return what the sensors say now."""
         ...
+
+
+def take(meter: Meter, readings: list[Reading]) -> Reading:
+    """Read `meter`, add what it says to `readings` unless it is the last reading handed out again, and return it."""
+    reading = meter.read()
+    if not readings or reading is not readings[-1]:
+        readings.append(reading)
+    return reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,15 @@ import numpy as np
 
 from wattlane.measure.meters.cpu import cpu_seconds
 from wattlane.measure.poller import Poller
-from wattlane.measure.readings import Meter, Reading
+from wattlane.measure.readings import Meter, Reading, take
 from wattlane.measure.schedule import PERIOD_S
 
 if TYPE_CHECKING:
     import polars as pl
 
 CPU_PERIOD_S = 0.04
+LINGER_LAGS = 2.5  # a lag until the value is collected, one until it is shown, and a rest
+LONGEST_LINGER_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Recorder:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if not exception[0]:
+            time.sleep(self._linger_s())
         self._poller.stop()
         self._read()
 
@@ -80,6 +84,7 @@ class Recorder:
                 "energy_j": channel.energy_j,
                 "power_w": channel.power_w,
                 "average_power_w": channel.average_power_w,
+                "lag_s": reading.lag_s,
             }
             for reading in self.readings
             for channel in reading.channels
@@ -88,13 +93,19 @@ class Recorder:
             {"time_s": r.time_s - origin_s, "source": "proc", "device": f"pid {self._pid}", "cpu_s": r.cpu_s}
             for r in self.cpu
         ]
-        texts, numbers = ("source", "device", "boundary", "origin"), ("energy_j", "power_w", "average_power_w", "cpu_s")
+        texts = ("source", "device", "boundary", "origin")
+        numbers = ("energy_j", "power_w", "average_power_w", "lag_s", "cpu_s")
         schema = {"time_s": pl.Float64, **dict.fromkeys(texts, pl.String), **dict.fromkeys(numbers, pl.Float64)}
         return pl.DataFrame(rows, schema=schema).sort("time_s", maintain_order=True)
 
+    def _linger_s(self) -> float:
+        """Return how long a source that lags must still be read until it has shown what was there at the last edge."""
+        lag_s = self.readings[-1].lag_s if self.readings else 0.0
+        return min(LINGER_LAGS * lag_s, LONGEST_LINGER_S)
+
     def _read(self) -> None:
         if self._meter is not None:
-            self.readings.append(self._meter.read())
+            take(self._meter, self.readings)
         now_s = time.monotonic()
         # Walking the processes costs more than it tells at the dense rate.
         if self._pid is not None and not (self.cpu and now_s - self.cpu[-1].time_s < CPU_PERIOD_S):

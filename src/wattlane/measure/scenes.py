@@ -11,9 +11,9 @@ import numpy as np
 from wattlane.core.errors import FileFormatError
 from wattlane.core.files import read_json, read_parquet
 from wattlane.core.types import Outcome
-from wattlane.measure.meters.nvml import NvmlMeter
-from wattlane.measure.meters.nvml_facts import facts as nvml_facts
+from wattlane.measure.meters.replay import ASIDE
 from wattlane.measure.readings import Meter, Reading
+from wattlane.measure.sources import facts_of
 from wattlane.measure.validity.estimates import mean_w
 from wattlane.measure.validity.scene import Activity, CardFacts, Health, Scene, Series, Throttle, to_series
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FEWEST_REQUESTS = 20  # fewer do not make a rate
 COLUMNS = ("time_s", "source", "device", "energy_j", "power_w")
-ASIDE = ("proc", "health")
 
 
 def trial_scene(
@@ -102,7 +101,7 @@ def telemetry_scene(path: Path, facts: CardFacts | None = None) -> Scene:
 
 def _facts(series: Series, meter: Meter | None, idle_edges_s: tuple[float, float] | None) -> CardFacts:
     idle_w = None if idle_edges_s is None else mean_w(series, *idle_edges_s)
-    known = nvml_facts(meter.library, series.device) if isinstance(meter, NvmlMeter) else CardFacts()
+    known = facts_of(meter, series.device)
     return CardFacts(
         known.name,
         limit_w=known.limit_w,

@@ -11,13 +11,13 @@ instant power; then averaged power, for long windows only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wattlane.core.errors import InputError
-from wattlane.measure.readings import Finding, Meter, Reading
+from wattlane.measure.readings import Finding, Meter, Reading, take
 from wattlane.measure.validity import counter, levels, sampling, scope
 from wattlane.measure.validity.codes import RULES, Code, Level, Reason
 from wattlane.measure.validity.estimates import averaging_lag_s, counter_mean_w, mean_w, power_mean_w, refresh_s
@@ -37,6 +37,8 @@ CHECKS = (
     counter.check_agreement,
     levels.check_constant,
 )
+KINDS = ("energy counter", "instant power, integrated", "averaged power, windows of 20 s and more")  # the best first
+NO_SOURCE = "none"
 COUNTER_FAULTS = {Code.COUNTER_FROZEN, Code.COUNTER_RESET, Code.COUNTER_WRAP, Code.COUNTER_DISAGREES, Code.WRONG_UNIT}
 
 
@@ -106,7 +108,7 @@ def self_test(
     readings, end_s = [meter.read()], clock() + seconds
     while clock() < end_s:
         sleep(POLL_S)
-        readings.append(meter.read())
+        take(meter, readings)
     return judge_sensors(readings, facts or {})
 
 
@@ -146,10 +148,20 @@ def _test(source: str, series: Series, scene: Scene) -> SensorTest:
 
 def _best(series: Series, fatal: set[Code], has_instant: bool) -> str:
     usable = not fatal - COUNTER_FAULTS
+    counter_kind, instant_kind, averaged_kind = KINDS
     if usable and series.has_counter and not fatal:
-        return "energy counter"
+        return counter_kind
     if usable and has_instant and Code.WRONG_UNIT not in fatal:
-        return "instant power, integrated"
+        return instant_kind
     if usable and series.has_power and Code.WRONG_UNIT not in fatal:
-        return "averaged power, windows of 20 s and more"
-    return "none"
+        return averaged_kind
+    return NO_SOURCE
+
+
+def best_source(tests: Sequence[SensorTest]) -> Finding:
+    """Return the line that names the best source among those tested: by kind, then by its period."""
+    usable = [test for test in tests if test.best != NO_SOURCE]
+    if not usable:
+        return Finding("best source", "none", "absent", "every source has a fault that forbids using it")
+    test = min(usable, key=lambda one: (KINDS.index(one.best), one.counter_period_s or one.power_period_s or 0.0))
+    return Finding("best source", f"{test.source} {test.device}", "ok", test.best)

@@ -20,7 +20,7 @@ from wattlane.measure.engines.base import Engine
 from wattlane.measure.engines.registry import open_engine
 from wattlane.measure.engines.scrape import Scraper
 from wattlane.measure.load import DEFAULT_LIMIT_S, Delivery, DriveInterruptedError, Progress, drive, no_progress
-from wattlane.measure.pick import Picked, pick_meter
+from wattlane.measure.pick import given_meter, pick_meter
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement
@@ -43,7 +43,7 @@ def run(
     *,
     slo: Slo | None = None,
     seed: int = 0,
-    meter: Meter | None = None,
+    meter: Meter | str | None = None,
     cpu_watts: float | None = None,
     concurrency: int | None = None,
     limit_s: float = DEFAULT_LIMIT_S,
@@ -59,7 +59,8 @@ def run(
         out: folder of the result; made if it is not there.
         slo: the latency targets that attainment is judged by.
         seed: of arrivals and prompts.
-        meter: energy source; by default the best one that sees the engine.
+        meter: energy source, or its name (`dcgm=http://HOST:9400/metrics`, see `wattlane.measure.sources`); by default
+            the best one that sees the engine.
         cpu_watts: assumed W per busy core; without a sensor it gives a modelled energy.
         concurrency: at most this many requests in flight; None sends each at its arrival.
         limit_s: time limit of each request, seconds.
@@ -75,11 +76,12 @@ def run(
     _check(cpu_watts, seed, concurrency, limit_s, preparation, precision)
     folder = _folder(out)
     load = resolve_workload(workload, seed)
+    given = given_meter(meter)
     began_s = time.monotonic()
     with open_engine(target) as engine:
         ready_s = time.monotonic()
         warm_up(engine, preparation)
-        picked = Picked(meter, "the meter that was given") if meter is not None else pick_meter(engine.habits)
+        picked = given or pick_meter(engine.habits, server_url=engine.base_url)
         recorder = Recorder(picked.meter, engine.pid)
         how = Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress)
         with Watch.of(picked.meter) as watch, Scraper(engine.base_url) as scraper:

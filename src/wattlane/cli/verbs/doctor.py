@@ -22,6 +22,9 @@ def register(app: typer.Typer) -> None:
 def doctor(
     self_test: Annotated[float | None, typer.Option(help="Watch every sensor for this many seconds.")] = None,
     simulated: Annotated[int | None, typer.Option(help="Self-test a simulated card of this seed instead.")] = None,
+    meter: Annotated[
+        str | None, typer.Option(help="Self-test this source, as dcgm=http://HOST:9400/metrics, trtllm=URL or amd.")
+    ] = None,
     telemetry: Annotated[Path | None, typer.Option(help="Check a recorded telemetry.parquet instead.")] = None,
     limit_watts: Annotated[float | None, typer.Option(help="Power limit of each device in the record.")] = None,
     idle_watts: Annotated[
@@ -40,8 +43,8 @@ def doctor(
 
     if telemetry is not None:
         findings = check_telemetry(telemetry, limit_w=limit_watts, idle_w=idle_watts)
-    elif self_test is not None or simulated is not None:
-        findings = check_sensors(5.0 if self_test is None else self_test, simulated)
+    elif any(asked is not None for asked in (self_test, simulated, meter)):
+        findings = check_sensors(5.0 if self_test is None else self_test, simulated, meter)
     else:
         findings = diagnose()
     if json_output:

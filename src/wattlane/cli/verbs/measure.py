@@ -27,6 +27,10 @@ def measure(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the result.")],
     seed: Annotated[int, typer.Option(help="Seed of arrivals and prompts.")] = 0,
+    meter: Annotated[
+        str | None,
+        typer.Option(help="Energy source, as dcgm=http://HOST:9400/metrics; else the best found."),
+    ] = None,
     cpu_watts: Annotated[
         float | None, typer.Option(help="Assumed W per busy core; gives modelled energy where no sensor is.")
     ] = None,
@@ -68,6 +72,7 @@ def measure(
             out,
             slo=Slo(ttft_s, tbt_s),
             seed=seed,
+            meter=meter,
             cpu_watts=cpu_watts,
             concurrency=concurrency,
             limit_s=limit_s,

@@ -20,6 +20,7 @@ from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.measure.campaigns.grid import Grid, LoadSection, SweepSection, Value, WholeOrText, label
 from wattlane.measure.campaigns.metrics import METRICS
+from wattlane.measure.sources import source_name
 from wattlane.measure.warmup import Preparation
 from wattlane.measure.widen import Precision
 from wattlane.measure.workloads import resolve_workload
@@ -84,6 +85,7 @@ class Cell:
     seed: int
     skip: str | None = None
     precision: Precision | None = None
+    meter: str | None = None
 
     @property
     def name(self) -> str:
@@ -105,6 +107,7 @@ class Cell:
             "energy_within": None if self.precision is None else self.precision.relative,
             "max_passes": None if self.precision is None else self.precision.max_passes,
             "slo": {"ttft_s": self.slo.ttft_s, "tbt_s": self.slo.tbt_s, "attainment": self.slo.attainment},
+            "meter": self.meter,
             "cpu_watts": self.cpu_watts,
             "limit_s": self.limit_s,
             "seed": self.seed,
@@ -144,6 +147,9 @@ def _cell(grid: Grid, sweep: SweepSection, values: Mapping[str, Value]) -> Cell:
     asked = sweep.concurrency if sweep.concurrency is not None else grid.concurrency
     named = {name: label(value) for name, value in values.items()}
     target = fill(str(sweep.target or grid.target), values)
+    meter = None if grid.meter is None else fill(grid.meter, values)
+    if meter is not None:
+        source_name(meter)
     load = _load(section, values)
     concurrency = None if asked is None else _whole("concurrency", asked, values)
     preparation = Preparation(
@@ -165,6 +171,8 @@ def _cell(grid: Grid, sweep: SweepSection, values: Mapping[str, Value]) -> Cell:
     precision = None if grid.window is None else grid.window.as_precision()
     if precision is not None:  # a grid without it keeps the keys, and so the finished cells, that it had
         identity["precision"] = [precision.relative, precision.max_passes]
+    if meter is not None:
+        identity["meter"] = meter
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
     return Cell(
         key,
@@ -180,6 +188,7 @@ def _cell(grid: Grid, sweep: SweepSection, values: Mapping[str, Value]) -> Cell:
         grid.seed,
         skip,
         precision,
+        meter,
     )
 
 
@@ -242,7 +251,7 @@ def _problems(grid: Grid) -> Iterator[str]:
         if section is None or target is None:
             continue
         asked = sweep.concurrency if sweep.concurrency is not None else grid.concurrency
-        texts = [target, asked, grid.warmup.batch, *section.model_dump().values()]
+        texts = [target, grid.meter, asked, grid.warmup.batch, *section.model_dump().values()]
         used = {match.group(1) for text in texts if isinstance(text, str) for match in PLACE.finditer(text)}
         for name in factors:
             if name not in used:

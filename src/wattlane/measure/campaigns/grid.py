@@ -161,6 +161,7 @@ class Grid(Section):
     window: WindowSection | None = None
     cooldown_s: float = Field(default=0.0, ge=0, strict=False)
     slo: SloSection = Field(default_factory=SloSection)
+    meter: str | None = None
     cpu_watts: float | None = Field(default=None, gt=0, strict=False)
     limit_s: float = Field(default=600.0, gt=0, strict=False)
     per_requests: int = Field(default=1, ge=1)

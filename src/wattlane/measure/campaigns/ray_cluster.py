@@ -80,8 +80,8 @@ def take_in(outcome: Outcome, out: Path) -> Outcome:
 
 
 def measure_on_own_gpu(trial: Trial, folder: Path) -> None:
-    """Measure with the meter of the one GPU that this worker was given."""
-    measure(trial, folder, own_meter())
+    """Measure with the meter that the cell names, else with that of the one GPU that this worker was given."""
+    measure(trial, folder, own_meter() if trial.cell.meter is None else None)
 
 
 def own_meter(library: Any = None) -> NvmlMeter:

@@ -28,7 +28,7 @@ from wattlane.measure.engines.transformers_inprocess import NAME, TransformersIn
 from wattlane.measure.exchanges import to_table
 from wattlane.measure.gguf_model import SHAPES
 from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN
-from wattlane.measure.pick import Picked, pick_meter
+from wattlane.measure.pick import given_meter, pick_meter
 from wattlane.measure.prompts import make_prompt
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
@@ -85,7 +85,7 @@ def _token_ids(engine: Spec) -> tuple[int, int]:
 
 
 def measure_static(
-    cell: Cell, number: int, folder: Path, meter: Meter | None = None, engine: InProcess | None = None
+    cell: Cell, number: int, folder: Path, meter: Meter | str | None = None, engine: InProcess | None = None
 ) -> None:
     """Measure a trial of static batches and write the four files of a measurement into `folder`.
 
@@ -98,6 +98,7 @@ def measure_static(
         raise InputError(f"{cell.load.name}: arrivals span {load.span_s:.3g} s; static batches take a burst")
     batches = make_batches(load.input_tokens, asked.batching)
     prompts: list[Any] = [make_prompt(asked.habits, r.input_tokens, seed, r.request_id) for r in load]
+    given = given_meter(meter)
     folder.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
     with engine or TransformersInProcess(asked.engine) as running:
@@ -105,7 +106,7 @@ def measure_static(
         about = running.describe()
         _warm(running, cell.preparation, asked.habits)
         on_gpu = str(about.get("device", "cpu")) != "cpu"
-        picked = Picked(meter, "the meter that was given") if meter else pick_meter(Habits(runs_on_gpu=on_gpu))
+        picked = given or pick_meter(Habits(runs_on_gpu=on_gpu))
         recorder = Recorder(picked.meter, running.pid)
         work = _Work(load, prompts, [rows.tolist() for rows in batches])
         driven = _drive(running, work, recorder, cell.precision, bool(picked.meter))

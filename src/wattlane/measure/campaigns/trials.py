@@ -61,10 +61,11 @@ Runner = Callable[[Trial, Path], None]
 
 
 def measure(trial: Trial, folder: Path, meter: Meter | None = None) -> None:
-    """Measure a trial on this machine, by default with the best meter that sees the engine."""
+    """Measure a trial on this machine, with the cell's meter, or by default the best that sees it."""
     cell = trial.cell
+    source = meter if meter is not None else cell.meter
     if is_static(cell.target):
-        measure_static(cell, trial.number, folder, meter)
+        measure_static(cell, trial.number, folder, source)
         return
     run(
         cell.target,
@@ -72,7 +73,7 @@ def measure(trial: Trial, folder: Path, meter: Meter | None = None) -> None:
         folder,
         slo=cell.slo,
         seed=cell.seed + trial.number,
-        meter=meter,
+        meter=source,
         cpu_watts=cell.cpu_watts,
         concurrency=cell.concurrency,
         limit_s=cell.limit_s,

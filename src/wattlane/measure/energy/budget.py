@@ -31,7 +31,7 @@ Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 class Budget:
     """A value with its parts: `random` and `systematic` are standard deviations, `bounds` half-widths, in its unit.
 
-    Names: tick, edges, gaps, samples, sensor_gain, tokens, repeats, aliasing.
+    Names: tick, edges, gaps, samples, sensor_gain, tokens, repeats, aliasing, lag.
     """
 
     value: float

@@ -3,12 +3,18 @@
 The counter goes first; integrated power stands in where there is none. Both are compared where both exist. A load that
 may hide from part-time samples gets the bound: on integrated power always, on the counter only where it is said to
 share the part-time sampling, because that is not settled.
+
+A source behind a cache shows at t + L what was there at t, with L between 0 and its lag. Where L lies is not known, so
+
+    lag part = max over L of |E(start + L, end + L) − E(start, end)|
+
+is added as a bound; it is 0 where power was alike at both edges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +25,9 @@ from wattlane.measure.energy.integrate import MAX_GAP_S, PowerEnergy, integrate
 from wattlane.measure.energy.ticks import Array, Ticks, reconstruct
 from wattlane.measure.energy.window import CounterEnergy, aligned, counter_energy
 from wattlane.measure.readings import Reading
+
+GAP_LAGS = 3  # silences of so many refreshes of a cached source leave the energy unknown
+LAG_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class Record:
     power_times_s: Array
     power_w: Array
     average_w: Array | None = None
+    lag_s: float = 0.0
 
 
 def to_record(readings: Sequence[Reading]) -> Record:
@@ -69,7 +79,8 @@ def to_record(readings: Sequence[Reading]) -> Record:
     power = [(r.time_s, r.power_w) for r in readings if r.power_w is not None]
     averages = [_average_w(r) for r in readings if r.power_w is not None]
     known = None if any(value is None for value in averages) or not averages else np.array(averages, dtype=float)
-    return Record(*_columns(counter), *_columns(power), known)
+    lag_s = max((reading.lag_s for reading in readings), default=0.0)
+    return Record(*_columns(counter), *_columns(power), known, lag_s)
 
 
 def window_energy(
@@ -89,9 +100,10 @@ def window_energy(
         load_period_s: the period of a load known to repeat, such as the steps of a decode loop.
         max_gap_s: a longer silence of the meter inside the window leaves its energy unknown.
     """
-    counter = None
+    counter, ticks = None, None
+    max_gap_s = max(max_gap_s, GAP_LAGS * record.lag_s)
     if _covers(record.counter_times_s, start_s, end_s, max_gap_s):
-        ticks: Ticks = reconstruct(record.counter_times_s, record.counter_j, sensor.tick_s)
+        ticks = reconstruct(record.counter_times_s, record.counter_j, sensor.tick_s)
         counter = (aligned if align else counter_energy)(ticks, start_s, end_s)
     low, high = (start_s, end_s) if counter is None else (counter.start_s, counter.end_s)
     power = integrate(record.power_times_s, record.power_w, low, high, max_gap_s=max_gap_s)
@@ -102,6 +114,9 @@ def window_energy(
     hidden = power is not None and (counter is None or sensor.part_time_counter)
     bounds, signs = (0.0, ()) if power is None else _hidden(record, power, check, sensor, load_period_s)
     budget = _budget(counter, power, sensor.gain_sd, bounds if hidden else 0.0)
+    if record.lag_s > 0:
+        shown = ticks if counter is not None else None
+        budget = replace(budget, bounds={**budget.bounds, "lag": _lag_j(record, shown, budget.value, low, high)})
     return WindowEnergy(low, high, budget, "counter" if counter is not None else "power", check, (*reasons, *signs))
 
 
@@ -114,6 +129,24 @@ def _budget(counter: CounterEnergy | None, power: PowerEnergy | None, gain_sd: f
     random = {"edges": power.edges_sd_j, "samples": power.samples_sd_j}
     gain = {"sensor_gain": gain_sd * abs(power.energy_j)}
     return Budget(power.energy_j, random, gain, {"gaps": power.gaps_j, **bounds})
+
+
+def _lag_j(record: Record, ticks: Ticks | None, energy_j: float, start_s: float, end_s: float) -> float:
+    """Return how far the energy may lie from what is shown because of the source's lag."""
+    worst_j = 0.0
+    for lag_s in np.linspace(0.0, record.lag_s, LAG_STEPS)[1:]:
+        low, high = start_s + float(lag_s), end_s + float(lag_s)
+        shifted: CounterEnergy | PowerEnergy | None = (
+            integrate(
+                record.power_times_s, record.power_w, low, high, max_gap_s=max(MAX_GAP_S, GAP_LAGS * record.lag_s)
+            )
+            if ticks is None
+            else counter_energy(ticks, low, high)
+        )
+        if shifted is None:  # the record ends before the lag is over: what the end hides is as large as the power
+            return max(worst_j, abs(energy_j) / (end_s - start_s) * record.lag_s)
+        worst_j = max(worst_j, abs(shifted.energy_j - energy_j))
+    return worst_j
 
 
 def _hidden(

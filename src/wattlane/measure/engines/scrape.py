@@ -13,7 +13,6 @@ A column that the engine has no metric for is null throughout: not known, not ze
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wattlane.core.files import write_parquet
 from wattlane.measure.engines.ask import get
+from wattlane.measure.exposition import samples
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,8 +31,6 @@ KIND = "engine"
 FILE = "engine.parquet"
 PERIOD_S = 1.0
 LIMIT_S = 2.0
-LABELS = r'\{(?:[^"}]|"(?:\\.|[^"\\])*")*\}'
-LINE = re.compile(rf"^(?P<name>[A-Za-z_:][\w:]*)(?:{LABELS})?\s+(?P<value>\S+)", re.M)
 # column -> the names it has had: the first that is there is taken, summed over its labels
 NAMES: Mapping[str, tuple[str, ...]] = {
     "running": ("vllm:num_requests_running", "llamacpp:requests_processing"),
@@ -69,12 +67,8 @@ class Look:
 def read_metrics(text: str, time_s: float) -> Look:
     """Return the look that a page of Prometheus text holds; values that are no number are left out."""
     sums: dict[str, float] = {}
-    for match in LINE.finditer(text):
-        try:
-            value = float(match["value"])
-        except ValueError:
-            continue
-        sums[match["name"]] = sums.get(match["name"], 0.0) + value
+    for sample in samples(text):
+        sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
     found = {column: next((sums[n] for n in names if n in sums), None) for column, names in NAMES.items()}
     return Look(time_s, **found)
 

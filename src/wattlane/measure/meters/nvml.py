@@ -14,11 +14,14 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wattlane.core.errors import MeasurementError
 from wattlane.core.types import Boundary
 from wattlane.measure.readings import Channel, Finding, Reading
+
+if TYPE_CHECKING:
+    from wattlane.measure.validity.scene import CardFacts
 
 SOURCE = "nvml"
 MJ_PER_J = 1e3
@@ -102,6 +105,12 @@ class NvmlMeter:
             for uuid, handle in self._handles
         )
         return Reading(self._clock(), SOURCE, Boundary.GPU, channels)
+
+    def facts(self, device: str) -> CardFacts:
+        """Return name, limits and MIG mode of a GPU."""
+        from wattlane.measure.meters.nvml_facts import facts
+
+        return facts(self.library, device)
 
 
 def find(library: Any = None) -> list[Finding]:

@@ -18,7 +18,7 @@ from wattlane.measure.readings import Channel, Reading
 if TYPE_CHECKING:
     import polars as pl
 
-CPU_SOURCE = "proc"
+ASIDE = ("proc", "health")  # CPU seconds and looks at clocks stand in the same table
 
 
 class ReplayMeter:
@@ -45,12 +45,12 @@ class ReplayMeter:
 
 
 def readings_of(telemetry: pl.DataFrame) -> list[Reading]:
-    """Return the meter's readings in a table of `Recorder.table`, in order; rows of CPU seconds are left out.
+    """Return the meter's readings in a table of `Recorder.table`, in order; what stands beside them is left out.
 
     Raises:
         InputError: the table holds no reading of a meter.
     """
-    rows = [row for row in telemetry.iter_rows(named=True) if row["source"] != CPU_SOURCE]
+    rows = [row for row in telemetry.iter_rows(named=True) if row["source"] not in ASIDE]
     if not rows:
         raise InputError(
             "the telemetry holds no reading of a meter; expected rows with a source, a device and its values"
@@ -59,5 +59,7 @@ def readings_of(telemetry: pl.DataFrame) -> list[Reading]:
     for (time_s, source), group in groupby(rows, key=itemgetter("time_s", "source")):
         each = list(group)
         channels = tuple(Channel(r["device"], r["energy_j"], r["power_w"], r["average_power_w"]) for r in each)
-        found.append(Reading(time_s, source, Boundary(each[0]["boundary"]), channels, Origin(each[0]["origin"])))
+        first = each[0]
+        lag_s = first.get("lag_s") or 0.0
+        found.append(Reading(time_s, source, Boundary(first["boundary"]), channels, Origin(first["origin"]), lag_s))
     return found

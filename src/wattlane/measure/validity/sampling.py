@@ -1,17 +1,19 @@
 """Sampling: a source that repeats itself, readings that are missing, a window too short for the sensor's step.
 
 A cached source (an exporter's default refresh is 30 s) repeats its last value at every read. Its true refresh is found
-from when its values change; a window must hold several of them.
+from when its values change; a window must hold several of them. A source that stops changing at all has frozen: the
+counter of a card in use never stands still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
 from wattlane.measure.validity.codes import Code, Level, Reason
-from wattlane.measure.validity.estimates import source_refresh_s
+from wattlane.measure.validity.estimates import change_times_s, source_refresh_s
 from wattlane.measure.validity.levels import CONSTANT_SPAN_S
 from wattlane.measure.validity.scene import Array, Scene, Series
 
@@ -22,6 +24,10 @@ SEEN = 1.5  # polls per step above which the step is the sensor's and not that o
 LONGEST_GAP_S = 1.0
 GAP_PERIODS = 5
 MISSING_SHARE = 0.05
+FEWEST_CHANGES = 4
+FEWEST_REPEATS = 3
+FROZEN_WITH_COUNTER = (10, 2.0)  # refreshes, seconds: a counter that works moves at every refresh
+FROZEN_WITHOUT = (30, 10.0)  # power alone may stand still for a while
 
 
 def check_stale(scene: Scene) -> Iterator[Reason]:
@@ -32,6 +38,13 @@ def check_stale(scene: Scene) -> Iterator[Reason]:
         if period_s is None or poll_s is None:
             continue
         if _never_changes(series):
+            continue
+        frozen_s = _frozen_s(series, scene.activity.start_s, scene.activity.end_s)
+        if frozen_s is not None:
+            yield Reason(
+                Code.STALE_SOURCE,
+                f"{series.device} said nothing new for {frozen_s:.2g} s; it is renewed about every {period_s:.2g} s",
+            )
             continue
         steps = length_s / period_s
         is_repeated = period_s > max(SLOW_S, 2 * poll_s)
@@ -71,6 +84,24 @@ def check_missing(scene: Scene) -> Iterator[Reason]:
             )
         elif failed > MISSING_SHARE:
             yield Reason(Code.MISSING_SAMPLES, f"{failed:.0%} of the reads of {series.device} failed")
+
+
+def _frozen_s(series: Series, start_s: float, end_s: float) -> float | None:
+    """Return how long a source that was renewed before said nothing new inside a window; None if not for long."""
+    changes = np.unique(
+        np.concatenate([change_times_s(series.time_s, v) for v in (series.counter_j, series.power_w, series.average_w)])
+    )
+    if len(changes) < FEWEST_CHANGES:
+        return None
+    refreshes, least_s = FROZEN_WITH_COUNTER if series.has_counter else FROZEN_WITHOUT
+    limit_s = max(refreshes * float(np.median(np.diff(changes))), least_s)
+    edges_s = np.append(changes, series.time_s[-1])
+    for after_s, before_s in pairwise(edges_s):
+        inside_s = min(before_s, end_s) - max(after_s, start_s)
+        repeats = int(((series.time_s > after_s) & (series.time_s < before_s)).sum())
+        if inside_s > limit_s and repeats >= FEWEST_REPEATS:
+            return float(inside_s)
+    return None
 
 
 def _never_changes(series: Series) -> bool:

@@ -83,6 +83,21 @@ def _stale(refresh_s: float, shortest_s: float, longest_s: float) -> Callable[[i
     return make
 
 
+def _freezes(seed: int) -> Scene:
+    """Return a run metered through an exporter that dies on the way: its page stays, and says the same for ever."""
+    rng = _rng(seed)
+    scene = scene_of(draw(seed, length_s=float(rng.uniform(12.0, 40.0))))
+    last_s = float(rng.uniform(0.3, 0.7)) * scene.activity.end_s
+
+    def change(series: Series) -> Series:
+        cached = _held(series, float(rng.uniform(0.1, 0.4)), 0.0)
+        at = np.minimum(np.arange(len(series.time_s)), np.searchsorted(series.time_s, last_s))
+        columns = [column[at] for column in (cached.counter_j, cached.power_w, cached.average_w)]
+        return Series(series.device, series.time_s, *columns)
+
+    return _each(scene, change)
+
+
 def _silent(seed: int) -> Scene:
     scene, rng = _plain(seed), _rng(seed)
     length_s = float(rng.uniform(1.5, 4.0))
@@ -322,6 +337,7 @@ FAULTS: dict[str, Fault] = {
     "constant watts": Fault(Code.CONSTANT_VALUE, _constant),
     "exporter of 30 s": Fault(Code.STALE_SOURCE, _stale(30.0, 10.0, 50.0)),
     "exporter of 5 s": Fault(Code.STALE_SOURCE, _stale(5.0, 10.0, 20.0)),
+    "exporter that freezes": Fault(Code.STALE_SOURCE, _freezes),
     "silent meter": Fault(Code.MISSING_SAMPLES, _silent),
     "failed reads": Fault(Code.MISSING_SAMPLES, _failed_reads),
     "counter reset": Fault(Code.COUNTER_RESET, _reset),
