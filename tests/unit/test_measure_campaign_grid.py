@@ -47,6 +47,17 @@ def test_a_cells_key_depends_on_its_configuration_alone():
     assert not other & set(keys.values())
 
 
+def test_a_named_meter_is_part_of_a_cell_and_an_unknown_one_is_refused_before_anything_runs():
+    plain = expand(parse_grid("g", TWO_BY_TWO))
+    metered = expand(parse_grid("g", TWO_BY_TWO, {"meter": "dcgm=http://node{slots}:9400/metrics,gpu=0"}))
+    assert {cell.meter for cell in metered} == {f"dcgm=http://node{slots}:9400/metrics,gpu=0" for slots in (1, 4)}
+    assert metered[0].as_dict()["meter"] == metered[0].meter
+    assert plain[0].meter is None
+    assert not {cell.key for cell in metered} & {cell.key for cell in plain}
+    with pytest.raises(InputError, match="unknown meter 'dcgn'; did you mean 'dcgm'"):
+        expand(parse_grid("g", TWO_BY_TWO, {"meter": "dcgn=http://x"}))
+
+
 def test_a_changed_workload_file_is_another_cell(tmp_path):
     load = tmp_path / "load.csv"
     grid = tmp_path / "g.toml"

@@ -18,6 +18,8 @@ from wattlane.measure.meters.loads import constant
 from wattlane.measure.meters.replay import ReplayMeter, readings_of
 from wattlane.measure.readings import Reading
 from wattlane.measure.recorder import Recorder
+from wattlane.measure.validity.scene import Health
+from wattlane.measure.watch import Watch, with_looks
 
 
 def two_cards():
@@ -51,3 +53,12 @@ def test_telemetry_without_a_meter_cannot_be_replayed():
     table = pl.DataFrame({"time_s": [0.0], "source": ["proc"]})
     with pytest.raises(InputError, match="no reading of a meter"):
         readings_of(table)
+
+
+def test_looks_at_clocks_and_temperature_stand_beside_the_readings_and_are_not_readings():
+    recorder = Recorder(None, None)
+    recorder.readings = [two_cards().read()]
+    watch = Watch(None)
+    watch.looks = [Health(recorder.readings[0].time_s, "card 100", 1.9e9, 60.0)]
+    (again,) = readings_of(with_looks(recorder.table(0.0), watch.table(0.0)))
+    assert again == recorder.readings[0]

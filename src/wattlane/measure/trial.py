@@ -59,8 +59,7 @@ def run(
         out: folder of the result; made if it is not there.
         slo: the latency targets that attainment is judged by.
         seed: of arrivals and prompts.
-        meter: energy source, or its name (`dcgm=http://HOST:9400/metrics`, see `wattlane.measure.sources`); by default
-            the best one that sees the engine.
+        meter: energy source, or its name as `wattlane.measure.sources` has it; by default the best that sees the engine.
         cpu_watts: assumed W per busy core; without a sensor it gives a modelled energy.
         concurrency: at most this many requests in flight; None sends each at its arrival.
         limit_s: time limit of each request, seconds.
@@ -74,8 +73,7 @@ def run(
         KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
     """
     _check(cpu_watts, seed, concurrency, limit_s, preparation, precision)
-    folder = _folder(out)
-    load = resolve_workload(workload, seed)
+    folder, load = _folder(out), resolve_workload(workload, seed)
     given = given_meter(meter)
     began_s = time.monotonic()
     with open_engine(target) as engine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,10 +29,7 @@ def measure(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the result.")],
     seed: Annotated[int, typer.Option(help="Seed of arrivals and prompts.")] = 0,
-    meter: Annotated[
-        str | None,
-        typer.Option(help="Energy source, as dcgm=http://HOST:9400/metrics; else the best found."),
-    ] = None,
+    meter: Annotated[str | None, typer.Option(help="Energy source, as dcgm=URL; else the best found.")] = None,
     cpu_watts: Annotated[
         float | None, typer.Option(help="Assumed W per busy core; gives modelled energy where no sensor is.")
     ] = None,
@@ -53,19 +52,12 @@ def measure(
 
     Example: wattlane measure xllamacpp poisson:n=100,rate_rps=20,input=64,output=32 -o run
     """
-    from rich.progress import Progress
-
     from wattlane.cli.buckets import read_edges
     from wattlane.measure import run
     from wattlane.measure.widen import precision_of
 
     edges = None if buckets is None else read_edges(buckets)
-    with Progress(console=say, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def show(ended: int, failed: int, offered: int) -> None:
-            bar.update(task, completed=ended, total=offered, description=f"{ended} of {offered}, {failed} failed")
-
+    with _bar() as show:
         result = run(
             target,
             workload,
@@ -85,6 +77,19 @@ def measure(
     else:
         _print(result, rows)
     _refuse_invalid(result)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, int], None]]:
+    from rich.progress import Progress
+
+    with Progress(console=say, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(ended: int, failed: int, offered: int) -> None:
+            bar.update(task, completed=ended, total=offered, description=f"{ended} of {offered}, {failed} failed")
+
+        yield show
 
 
 def _refuse_invalid(result: Measurement) -> None:
