@@ -257,7 +257,7 @@ def test_measure_takes_its_energy_from_a_named_exporter(tmp_path, monkeypatch):
         result = run(server.base_url, "burst:n=4,input=6,output=10", tmp_path, meter=f"dcgm={url}/metrics")
     body = read_json(tmp_path / "measurement.json", "measurement")
     assert body["energy"]["source"] == "dcgm counter"
-    assert body["energy"]["energy_j"] == pytest.approx(400.0 * result.window_s, rel=0.05)
+    assert body["energy"]["energy_j_lo"] <= 400.0 * result.window_s <= body["energy"]["energy_j_hi"]
     assert any(reason.startswith("energy_source: the source that was named, dcgm=") for reason in body["reasons"])
     table = read_parquet(tmp_path / "telemetry.parquet", "telemetry", ["lag_s"])
     assert table["lag_s"].max() > 0

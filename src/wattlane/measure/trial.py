@@ -59,7 +59,7 @@ def run(
         out: folder of the result; made if it is not there.
         slo: the latency targets that attainment is judged by.
         seed: of arrivals and prompts.
-        meter: energy source, or its name as `wattlane.measure.sources` has it; by default the best that sees the engine.
+        meter: energy source, or its name as `wattlane.measure.sources` has it; by default the best that sees it.
         cpu_watts: assumed W per busy core; without a sensor it gives a modelled energy.
         concurrency: at most this many requests in flight; None sends each at its arrival.
         limit_s: time limit of each request, seconds.
