@@ -34,7 +34,7 @@ def engine(request: pytest.FixtureRequest, cache: None, pinned: None) -> Iterato
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_200_requests_are_sent_on_time_and_all_accounted_for(
+def test_d12_d13_200_requests_are_sent_on_time_and_all_accounted_for(
     engine: Engine, shape: str, figure: Callable[[str], None]
 ) -> None:
     load = resolve_workload(SHAPES[shape], seed=3)

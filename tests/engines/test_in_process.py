@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from engine_targets import PIN, python_with
 
-from wattlane.core.errors import MeasurementError
+from wattlane.core.errors import AbsentBackendError, MeasurementError
 from wattlane.measure.engines.transformers_inprocess import TransformersInProcess
 from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN, random_checkpoint
 from wattlane.measure.phases.in_process import two_ways
+from wattlane.measure.quality import LogitDistance
 from wattlane.measure.spec import parse_spec
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -63,13 +64,64 @@ def test_padding_changes_no_token_and_is_counted_as_computed_only(plain: Transfo
     assert (together.tokens.output_effective_tokens, together.tokens.output_computed_tokens) == (24, 24)
 
 
-def test_continuous_batching_writes_the_tokens_of_static_batching(plain: TransformersInProcess) -> None:
-    batch = prompts(9, 40, 17)
-    static = plain.generate(batch, 8)
-    continuous = plain.generate(batch, 8, batching="continuous")
-    assert continuous.outputs == static.outputs
-    assert continuous.tokens.input_computed_tokens == 66
-    assert static.tokens.input_computed_tokens == 120
+def test_d11_continuous_equals_static_equals_sequential_token_for_token_in_float32(
+    plain: TransformersInProcess,
+) -> None:
+    lengths = [9, 40, 17, 64, 5, 23, 31, 12, 50, 8]
+    wanted = [12, 3, 20, 6, 1, 15, 9, 4, 18, 7]
+    batch = prompts(*lengths)
+    sequential = [plain.generate([p], n).outputs[0] for p, n in zip(batch, wanted, strict=True)]
+    static = plain.generate(batch, wanted)
+    continuous = plain.generate(batch, wanted, batching="continuous", batch=3)
+    assert list(static.outputs) == sequential
+    assert list(continuous.outputs) == sequential
+    # conservation: every request once, with its own number of tokens; with three at a time, none starves
+    assert [len(row) for row in continuous.outputs] == wanted
+    assert continuous.tokens.output_computed_tokens == sum(wanted)
+    assert continuous.tokens.input_computed_tokens == sum(lengths)
+    assert static.tokens.input_computed_tokens == 10 * 64
+    for times_s, tokens in zip(continuous.token_s, wanted, strict=True):
+        assert len(times_s) == tokens
+        assert list(times_s) == sorted(times_s)
+        assert continuous.stretch.start_s < times_s[0] <= times_s[-1] <= continuous.stretch.end_s
+    first_s = [times_s[0] for times_s in continuous.token_s]
+    ends_s = [times_s[-1] for times_s in continuous.token_s]
+    assert max(first_s) > min(ends_s), "a request is admitted when another one is retired"
+    for now_s in first_s:  # never more than three are being written
+        assert sum(one <= now_s < end for one, end in zip(first_s, ends_s, strict=True)) <= 3
+
+
+def test_the_time_of_every_token_is_stamped_by_the_librarys_loop(plain: TransformersInProcess) -> None:
+    for decoding in ("greedy", "sample", "beam", "assisted"):
+        answer = plain.generate(prompts(16), 8, decoding=decoding)
+        [times_s] = answer.token_s
+        assert len(times_s) == 8
+        assert answer.stretch.start_s < times_s[0] <= times_s[-1] <= answer.stretch.end_s
+        assert list(times_s) == sorted(times_s)
+
+
+def test_d17_logit_distance_per_dtype_and_what_it_does_not_say(
+    plain: TransformersInProcess, figure: Callable[[str], None]
+) -> None:
+    batch, kept = prompts(24, 60), {"float32": plain.logits(prompts(24, 60))}
+    assert kept["float32"].shape == (84, 4096)
+    for name, options in (
+        ("float16", "dtype=float16"),
+        ("bfloat16", "dtype=bfloat16"),
+        ("int8", "dtype=float32,quantization=torch_int8"),
+    ):
+        with opened(options) as engine:
+            kept[name] = engine.logits(batch)
+    quality = LogitDistance(kept, random_weights=True)
+    found = {name: quality("float32", name) for name in kept}
+    assert found["float32"].max_abs == 0
+    assert 0 < found["float16"].kl_nats < found["bfloat16"].kl_nats < 0.1
+    assert found["int8"].kl_nats > found["float16"].kl_nats
+    for name, one in found.items():
+        assert "nothing about accuracy" in one.notes[0]
+        figure(
+            f"in process    logits {name:9s} KL {one.kl_nats:.2e} nats, top-1 {one.top1_agreement:.1%} (random weights)"
+        )
 
 
 @pytest.mark.parametrize("decoding", ["sample", "beam", "assisted"])
@@ -87,7 +139,7 @@ def test_a_failed_request_leaves_the_child_alive(plain: TransformersInProcess) -
 
 
 @pytest.mark.parametrize("options", PRECISIONS)
-def test_precision_is_read_off_the_loaded_weights(options: str, figure: Callable[[str], None]) -> None:
+def test_d7_precision_is_read_off_the_loaded_weights(options: str, figure: Callable[[str], None]) -> None:
     with opened(f"size=small,{options}") as engine:
         engine.prefill(prompts(128))
         engine.decode(2)
@@ -95,6 +147,9 @@ def test_precision_is_read_off_the_loaded_weights(options: str, figure: Callable
         about = engine.describe()
     assert (about["stored_type"], about["compute_dtype"]) == PRECISIONS[options]
     assert about["versions"]["torch"].startswith("2.")
+    assert about["float32_matmul"] == "highest", "no TF32"
+    if "bnb" in options:
+        assert about["quantization_config"]["llm_int8_threshold"] == 6.0
     decode_ms = 1e3 * min(step.cpu_s for step in steps)
     figure(
         f"in process    {about['stored_type']:9s} products in {about['compute_dtype']:9s} "
@@ -102,14 +157,14 @@ def test_precision_is_read_off_the_loaded_weights(options: str, figure: Callable
     )
 
 
-def test_four_bits_without_a_kind_record_which_kind_it_was() -> None:
+def test_d7_four_bits_without_a_kind_record_which_kind_it_was() -> None:
     with opened("dtype=bfloat16,quantization=bnb_int4") as engine:
         assert engine.describe()["stored_type"] in {"FP4", "NF4"}
 
 
 @pytest.mark.parametrize(("options", "words"), [("compile=1", "CUDA"), ("quantization=ao_int8", "torchao")])
-def test_what_this_machine_cannot_do_is_refused_with_its_reason(options: str, words: str) -> None:
-    with pytest.raises(MeasurementError, match=words), opened(options):
+def test_f7_what_this_machine_cannot_do_is_refused_with_its_reason(options: str, words: str) -> None:
+    with pytest.raises(AbsentBackendError, match=words), opened(options):
         pass
 
 

@@ -40,7 +40,7 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def test_30_000_requests_are_all_recorded_in_bounded_memory() -> None:
+def test_d12_d13_30_000_requests_are_all_recorded_in_bounded_memory() -> None:
     n = 30_000
     before_bytes = resident_bytes()
     with serving("fast") as url:
@@ -62,7 +62,7 @@ def test_1_000_streams_are_open_at_once() -> None:
     assert table["first_token_s"].max() < table["end_s"].min(), "every stream had begun before the first one ended"
 
 
-def test_a_stalled_server_is_charged_for_the_requests_that_were_due_meanwhile() -> None:
+def test_d12_a_stalled_server_is_charged_for_the_requests_that_were_due_meanwhile() -> None:
     rate_rps, stall_s = 100.0, (1.0, 2.0)
     with serving(f"stall:{stall_s[0]}:{stall_s[1]}") as url:
         table = drive(url, load(np.arange(300) / rate_rps), Delivery("m", limit_s=30))

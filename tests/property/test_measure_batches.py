@@ -17,7 +17,7 @@ lengths = st.lists(st.integers(1, 400), min_size=1, max_size=40)
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=12), st.booleans())
-def test_counts_of_any_batch_are_its_own_lengths_and_no_pad(rows, pads_are_eos):
+def test_d6_counts_of_any_batch_are_its_own_lengths_and_no_pad(rows, pads_are_eos):
     pad = EOS if pads_are_eos else 0
     width, steps = (max(row[i] for row in rows) for i in (0, 1))
     ids = np.full((len(rows), width + steps), pad)

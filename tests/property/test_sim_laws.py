@@ -55,7 +55,7 @@ def test_dropping_the_share_of_any_one_iteration_breaks_the_ledger(seed: int) ->
 
 @given(seeds)
 @settings(max_examples=60, deadline=None)
-def test_every_request_and_every_token_is_accounted_for(seed: int) -> None:
+def test_d11_every_request_and_every_token_is_accounted_for(seed: int) -> None:
     s = scene(seed)
     run = s.replay()
     rows = np.sort(np.concatenate([r.rows for r in run.replicas]))

@@ -95,7 +95,7 @@ def test_the_property_above_covers_every_kind() -> None:
 
 @pytest.mark.parametrize("kind", ["gamma", "weibull"])
 @pytest.mark.parametrize("cv", [0.2, 0.7, 1.0, 1.8])
-def test_renewal_processes_have_the_rate_and_the_cv_asked_for(kind: str, cv: float) -> None:
+def test_d12_renewal_processes_have_the_rate_and_the_cv_asked_for(kind: str, cv: float) -> None:
     made = generate(
         n=100_000, arrival=f"kind={kind},rate_rps=4,cv={cv}", lengths="kind=fixed,input_tokens=1,output_tokens=1"
     )

@@ -119,7 +119,7 @@ def test_a_frozen_counter_falls_back_to_power():
     assert energy.source == "nvml power"
 
 
-def test_cpu_seconds_times_assumed_watts_is_modelled():
+def test_d1_w1_cpu_seconds_times_assumed_watts_is_modelled():
     energy = modelled_cpu(3.0, 12.5)
     assert energy.energy_j == pytest.approx(37.5)
     assert energy.status is Origin.MODELLED
@@ -208,7 +208,7 @@ def codes(found):
     return [reason.partition(":")[0] for reason in found.reasons]
 
 
-def test_one_failure_in_a_hundred_is_allowed_and_two_are_not():
+def test_d13_one_failure_in_a_hundred_is_allowed_and_two_are_not():
     allowed = verdict(["completed"] * 99 + ["failed"])
     refused = verdict(["completed"] * 98 + ["failed"] * 2)
     assert allowed.valid

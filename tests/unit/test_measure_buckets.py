@@ -78,7 +78,7 @@ def test_requests_without_usage_stand_where_they_were_asked_for():
     assert by_length(table, COSTS)[0]["bucket"] == "512-2047 in"
 
 
-def test_edges_are_configurable_and_checked():
+def test_d17_edges_are_configurable_and_checked():
     assert [row["bucket"] for row in by_length(rows((5, 2), (15, 2)), None, (10,))] == ["0-9 in", "10+ in", ALL]
     assert [row["bucket"] for row in by_length(rows((5, 2)), None, ())] == ["0+ in", ALL]
     with pytest.raises(InputError, match=r"input edges is \[5, 5\][\s\S]*output edges is \[0\][\s\S]*no requests"):

@@ -57,7 +57,7 @@ def test_every_cell_is_visited_once_a_round_in_a_seeded_order(tmp_path):
         assert len(set(names)) == 6
 
 
-def test_rows_carry_configuration_versions_and_figures_or_null(tmp_path):
+def test_f7_rows_carry_configuration_versions_and_figures_or_null(tmp_path):
     go(tmp_path, FakeRunner(lambda t: 2.0 + t.number, power_w=250.0), {"per_requests": 1024})
     table = read_parquet(tmp_path / "campaign.parquet", "campaign")
     assert len(table) == 18

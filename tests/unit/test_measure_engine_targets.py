@@ -52,7 +52,7 @@ def test_an_interpreter_that_is_not_there_is_named(target: str) -> None:
         pass
 
 
-def test_a_quantisation_whose_library_is_absent_names_the_library() -> None:
+def test_d7_a_quantisation_whose_library_is_absent_names_the_library() -> None:
     installed = Installed("py", {"torch": "2.13.0+cpu"}, has_gpu=False)
     with pytest.raises(MeasurementError, match="bitsandbytes not installed for py"):
         installed.need("torch", "bitsandbytes")

@@ -45,7 +45,7 @@ def test_rapl_sums_packages_and_dram_and_leaves_out_what_overlaps(tmp_path):
     assert reading.power_w is None
 
 
-def test_rapl_counter_is_unwrapped_each_time_it_wraps(tmp_path):
+def test_w1_rapl_counter_is_unwrapped_each_time_it_wraps(tmp_path):
     path = zone(tmp_path, "intel-rapl:0", "package-0", 900_000)
     meter = rapl.RaplMeter(tmp_path)
     seen = []

@@ -57,7 +57,7 @@ def test_times_below_their_floor_and_nonsense_are_refused():
         classify([], 0, 1)
 
 
-def test_logit_distance_is_zero_for_equal_and_matches_the_closed_form_of_a_shift():
+def test_d17_logit_distance_is_zero_for_equal_and_matches_the_closed_form_of_a_shift():
     z = np.random.default_rng(0).normal(size=(3, 7, 50))
     same = logit_distance(z, z.copy())
     assert (same.kl_nats, same.top1_agreement, same.max_abs, same.positions) == (0.0, 1.0, 0.0, 21)
@@ -69,7 +69,7 @@ def test_logit_distance_is_zero_for_equal_and_matches_the_closed_form_of_a_shift
     assert two.top1_agreement == 0
 
 
-def test_the_quality_hook_names_both_sides_and_random_weights_say_nothing_about_accuracy():
+def test_d17_the_quality_hook_names_both_sides_and_random_weights_say_nothing_about_accuracy():
     z = np.random.default_rng(1).normal(size=(4, 9))
     hook = LogitDistance({"fp32": z, "int8": np.round(z, 1)}, random_weights=True)
     found = hook("fp32", "int8").as_dict()

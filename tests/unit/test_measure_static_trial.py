@@ -13,7 +13,7 @@ from wattlane.measure.campaigns import static_trial
 from wattlane.measure.campaigns.cells import expand
 from wattlane.measure.campaigns.grid import parse_grid
 from wattlane.measure.campaigns.static_trial import measure_static, take_apart
-from wattlane.measure.engines.inprocess import Stretch
+from wattlane.measure.engines.inprocess import Generated, Stretch
 from wattlane.measure.meters.simulated import SimulatedMeter
 
 READ_S, WRITE_S = 0.02, 0.005
@@ -27,6 +27,7 @@ class ExactEngine:
     def __init__(self):
         self.read: list[list[int]] = []
         self.steps: list[int] = []
+        self.looped: list[tuple[int, str, str, int]] = []
 
     def __enter__(self):
         return self
@@ -41,6 +42,15 @@ class ExactEngine:
     def decode(self, steps):
         self.steps.append(steps)
         return tuple(self._stretch(WRITE_S) for _ in range(steps))
+
+    def generate(self, prompts, output_tokens, *, decoding="greedy", batching="static", batch=0):
+        self.looped.append((len(prompts), decoding, batching, batch))
+        start_s = time.monotonic()
+        times_s = [start_s + READ_S + WRITE_S * i for i in range(max(output_tokens))]
+        time.sleep(times_s[-1] - start_s)
+        rows = tuple(tuple(times_s[:n]) for n in output_tokens)
+        answers = tuple(tuple(range(n)) for n in output_tokens)
+        return Generated(Stretch(start_s, time.monotonic(), 0.0), answers, None, rows)
 
     def describe(self):
         return {"name": "exact", "version": "1", "device": "cpu", "options": {"dtype": "float32"}}
@@ -76,7 +86,7 @@ def test_d6_rows_written_past_their_own_answer_are_in_no_token_count(load, tmp_p
     assert not [reason for reason in body["reasons"] if "clock" in reason]
     assert body["tokens"] == {"input": 88, "output": 15}
     assert (body["engine"]["batching"], body["engine"]["kv_cache"]) == ("static", True)
-    assert body["engine"]["options"] == {"dtype": "float32", "batch": 2, "order": "data_set"}
+    assert body["engine"]["options"] == {"dtype": "float32", "batch": 2, "order": "data_set", "decoding": "greedy"}
     served = read_served(tmp_path / "run" / "served.parquet")
     assert served["gaps_s"].list.len().to_list() == [2, 5, 1, 3]
     first = served["first_token_s"].to_list()
@@ -102,7 +112,11 @@ def test_warm_up_batches_are_counted_and_their_prompts_are_not_those_of_the_run(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("batching=continuous", "expected static"),
+        ("batching=rolling", "unknown batching 'rolling'"),
+        ("decoding=best", "unknown decoding 'best'"),
+        ("batching=continuous,decoding=beam", "expected greedy with continuous"),
+        ("decoding=assisted,batch=2,assistant=DRAFT", "takes batch=1 and a draft model"),
+        ("decoding=assisted", "takes batch=1 and a draft model"),
         ("order=longest", "unknown order 'longest'"),
         ("size=llama-3.1-8b", "unknown model size"),
         ("model=meta/llama", "expected the folder of a checkpoint"),
@@ -127,3 +141,26 @@ def test_arrivals_over_time_do_not_fit_static_batches(tmp_path):
     [one] = expand(parse_grid("s", text))
     with pytest.raises(InputError, match="static batches take a burst"):
         measure_static(one, 0, tmp_path / "run", engine=ExactEngine())
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ("batching=continuous,batch=2", [(4, "greedy", "continuous", 2)]),
+        ("decoding=sample,batch=2", [(2, "sample", "static", 0)] * 2),
+        ("decoding=assisted,assistant=DRAFT", [(1, "assisted", "static", 0)] * 4),
+    ],
+)
+def test_f7_the_librarys_loop_is_asked_for_what_the_target_says_and_its_times_are_kept(load, tmp_path, options, calls):
+    engine = ExactEngine()
+    measure_static(cell(load, options), 0, tmp_path / "run", engine=engine)
+    warm = [(1, *calls[0][1:])] * 2
+    assert engine.looped == warm + calls
+    assert engine.read == []
+    served = read_served(tmp_path / "run" / "served.parquet").sort("request_id")
+    assert served["output_tokens"].to_list() == [3, 6, 2, 4]
+    assert served["gaps_s"].list.len().to_list() == [2, 5, 1, 3]
+    assert served["gaps_s"].explode().to_list() == pytest.approx([WRITE_S] * 11, abs=1e-6)
+    assert (served["first_token_s"] - served["release_s"]).to_list() == pytest.approx([READ_S] * 4, abs=1e-6)
+    about = read_json(tmp_path / "run" / "measurement.json", "measurement")["engine"]
+    assert (about["batching"], about["options"]["decoding"]) == (calls[0][2], calls[0][1])

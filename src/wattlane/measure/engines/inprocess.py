@@ -31,11 +31,12 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One batch answered: when, with which tokens, and how many of them count."""
+    """One batch answered: when, with which tokens, how many of them count, and when each was there (monotonic)."""
 
     stretch: Stretch
     outputs: tuple[tuple[int, ...], ...]
     tokens: TokenCount
+    token_s: tuple[tuple[float, ...], ...] = ()
 
 
 class InProcess(Protocol):
@@ -59,9 +60,18 @@ class InProcess(Protocol):
         ...
 
     def generate(
-        self, prompts: Prompts, output_tokens: int, *, decoding: str = "greedy", batching: str = "static"
+        self,
+        prompts: Prompts,
+        output_tokens: int | Sequence[int],
+        *,
+        decoding: str = "greedy",
+        batching: str = "static",
+        batch: int = 0,
     ) -> Generated:
-        """Answer a batch with exactly `output_tokens` tokens each, as users of the library do."""
+        """Answer the prompts by the library's loop with exactly `output_tokens` tokens, one number for all or one each.
+
+        Continuous batching works on at most `batch` at a time (0: as many as its memory holds).
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -11,10 +11,14 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from wattlane.core.errors import InputError, MeasurementError, UnknownNameError
+import numpy as np
+from numpy.typing import NDArray
+
+from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError, UnknownNameError
 from wattlane.measure.engines.inprocess import Generated, Prompts, Stretch
 from wattlane.measure.engines.installed import Installed, look_into
 from wattlane.measure.engines.process import code_name, core_set
@@ -111,9 +115,15 @@ class TransformersInProcess:
         return tuple(Stretch(*stretch) for stretch in self._ask("decode", {"steps": steps})["stretches"])
 
     def generate(
-        self, prompts: Prompts, output_tokens: int, *, decoding: str = "greedy", batching: str = "static"
+        self,
+        prompts: Prompts,
+        output_tokens: int | Sequence[int],
+        *,
+        decoding: str = "greedy",
+        batching: str = "static",
+        batch: int = 0,
     ) -> Generated:
-        """Answer a batch with exactly `output_tokens` tokens each.
+        """Answer the prompts with exactly `output_tokens` tokens, one number for all or one each.
 
         Raises:
             UnknownNameError: the decoding or the batching is not one of `DECODINGS`, `BATCHINGS`.
@@ -124,10 +134,24 @@ class TransformersInProcess:
                 raise UnknownNameError(kind, name, known)
         if batching == "continuous" and decoding != "greedy":
             raise InputError(f"{NAME}: found {decoding} decoding with continuous batching; expected greedy")
-        asked = {"prompts": _plain(prompts), "output_tokens": output_tokens, "decoding": decoding}
+        if decoding == "assisted" and not self.options["assistant"]:
+            raise InputError(f"{NAME}: assisted decoding needs a draft model; give assistant=FOLDER")
+        counts = [output_tokens] * len(prompts) if isinstance(output_tokens, int) else list(output_tokens)
+        if len(counts) != len(prompts) or min(counts, default=0) < 1:
+            raise InputError(f"{NAME}: output_tokens is {output_tokens}; expected at least 1 for each prompt")
+        asked = {"prompts": _plain(prompts), "output_tokens": counts, "decoding": decoding, "batch": batch}
         answer = self._ask("generate", {**asked, "batching": batching, "seed": int(self.options["seed"])})
         outputs = tuple(tuple(row) for row in answer["outputs"])
-        return Generated(Stretch(*answer["stretch"]), outputs, _counted(prompts, outputs, batching))
+        times = tuple(tuple(row) for row in answer["token_s"])
+        return Generated(Stretch(*answer["stretch"]), outputs, _counted(prompts, outputs, batching), times)
+
+    def logits(self, prompts: Prompts) -> NDArray[np.float32]:
+        """Return the logits of every position of the prompts, shape (tokens, vocabulary), for `measure.quality`."""
+        with tempfile.TemporaryDirectory(prefix="wattlane-logits-") as folder:
+            file = Path(folder) / "logits.npy"
+            self._ask("logits", {"prompts": _plain(prompts), "file": str(file)})
+            found: NDArray[np.float32] = np.load(file)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Return versions, the stored number type of the weights and the dtype of products."""
@@ -179,6 +203,8 @@ class TransformersInProcess:
             tail = Path(self._log.name).read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
             raise MeasurementError(f"{NAME}: the child ended with {code_name(code)} during {do}:\n" + "\n".join(tail))
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("absent"):
+            raise AbsentBackendError(f"{NAME}: {answer['error']}")
         if "error" in answer:
             raise MeasurementError(f"{NAME}: {do} failed: {answer['error']}")
         return answer
