@@ -1,26 +1,151 @@
-"""Fit a law of whole requests to a table of measured runs, by the name of the law."""
+"""Fit a law of whole requests to measured runs, by the name of the law; read a law file, whichever law it holds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from wattlane.core.errors import UnknownNameError
+from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.core.files import sha256
 from wattlane.core.provenance import Provenance
-from wattlane.model.laws.bilinear import BilinearFit, fit_bilinear
-from wattlane.model.observations import read_observations
+from wattlane.model import law_file
+from wattlane.model.laws import bilinear, cache_aware
+from wattlane.model.observations import Observations
+from wattlane.model.records import Records, read_records
+from wattlane.model.request_law import RequestFit
 
-LAWS = {"bilinear": fit_bilinear}
+SPREAD_BATCH = 1.5  # ratio of largest to smallest mean batch from which the fit says that it pools them
 
 
-def fit_table(table: Path, law: str, *, model: str, intercept: bool = False) -> BilinearFit:
-    """Return `law` fitted to the rows of `table` (see `wattlane.model.observations`).
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a law is fitted, written and read, and its method when none is asked for."""
+
+    fit: Callable[..., RequestFit]
+    write: Callable[[Any, Path], None]
+    read: Callable[[Path], RequestFit]
+    method: str
+
+
+LAWS = {
+    "bilinear": Entry(bilinear.fit_bilinear, bilinear.write_bilinear, bilinear.read_bilinear, "ols"),
+    "cache_aware": Entry(
+        cache_aware.fit_cache_aware, cache_aware.write_cache_aware, cache_aware.read_cache_aware, "relative"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Which law, how fitted. `method` of None is the law's own; `kv_cache` of None is read from the runs."""
+
+    law: str = "bilinear"
+    method: str | None = None
+    intercept: bool = False
+    kv_cache: bool | None = None
+    order: int = 3
+
+    def entry(self) -> Entry:
+        """Return the law's functions; raise `UnknownNameError` if there is no such law."""
+        if self.law not in LAWS:
+            raise UnknownNameError("law", self.law, LAWS, "The phase law is fitted by tools/fit_profiles.py.")
+        return LAWS[self.law]
+
+    @property
+    def chosen_method(self) -> str:
+        """The method asked for, or the law's own."""
+        return self.method or self.entry().method
+
+    def fit(self, table: Observations, model: str, provenance: Mapping[str, Any] | None = None) -> RequestFit:
+        """Fit the law to `table`.
+
+        Raises:
+            UnknownNameError: no such law or method.
+            InputError: rows or options that do not suit the law.
+        """
+        options: dict[str, Any] = {"method": self.chosen_method, "provenance": provenance}
+        if self.law == "cache_aware":
+            if self.intercept:
+                raise InputError("found --intercept with law cache_aware; expected none: it is never negative")
+            options |= {"kv_cache": self.kv_cache is not False, "order": self.order}
+        else:
+            options |= {"intercept": self.intercept, "kv_cache": self.kv_cache}
+        return self.entry().fit(table, model, **options)
+
+
+def fit_records(
+    records: Records, ask: Ask, *, model: str | None = None, pool: bool = False, inputs: Mapping[str, str] | None = None
+) -> RequestFit:
+    """Fit a law to runs of one model on one system.
+
+    Args:
+        records: the runs.
+        ask: the law and how to fit it; its `kv_cache`, where stated, goes before what the runs say.
+        model: name for the law; None takes the runs' own.
+        pool: fit runs of several systems, engines or boundaries together instead of refusing them.
+        inputs: hashes of the files, by name, for the provenance.
+
+    Raises:
+        UnknownNameError: no such law or method.
+        InputError: runs of several kinds, runs that cannot be used, or no name of a model.
+    """
+    problems = [] if pool else records.mixed()
+    if problems:
+        raise InputError.gathered("one law describes one model on one system (--pool fits them together)", problems)
+    name = model or records.only("model")
+    if name is None:
+        raise InputError("found no name of a model in the runs; expected --model NAME")
+    said = records.only("kv_cache")
+    cached = ask.kv_cache if ask.kv_cache is not None else said if isinstance(said, bool) else None
+    asked = Ask(ask.law, ask.method, ask.intercept, cached, ask.order)
+    provenance = Provenance(inputs=inputs or {}, laws={ask.law: "1"}).as_dict() | {"runs": describe(records)}
+    return asked.fit(records.observations(), str(name), provenance)
+
+
+def describe(records: Records) -> dict[str, Any]:
+    """Return what the runs were: their number, layout, what they share, and what was left out."""
+    shared = {name: records.only(name) for name in ("system", "backend", "boundary", "energy_status", "method")}
+    return {"rows": len(records), "layout": records.layout, **shared, "notes": [*records.notes, *_batches(records)]}
+
+
+def _batches(records: Records) -> list[str]:
+    batch = records.table["batch"].drop_nulls()
+    lowest, highest = batch.min(), batch.max()
+    if not (isinstance(lowest, float) and isinstance(highest, float)) or highest <= SPREAD_BATCH * lowest:
+        return []
+    return [f"mean batches from {lowest:.3g} to {highest:.3g} pooled: energy per request falls with the batch"]
+
+
+def fit_table(
+    table: Path, law: str, *, model: str, intercept: bool = False, method: str | None = None
+) -> RequestFit:
+    """Return `law` fitted to the rows of `table` (see `wattlane.model.records`).
 
     Raises:
         UnknownNameError: no such law.
         InputError: rows that cannot be used, or too few.
     """
-    if law not in LAWS:
-        raise UnknownNameError("law", law, LAWS, "The phase law is fitted by tools/fit_profiles.py.")
-    provenance = Provenance(inputs={table.name: sha256(table)}).as_dict()
-    return LAWS[law](read_observations(table), model, intercept=intercept, provenance=provenance)
+    ask = Ask(law, method, intercept)
+    ask.entry()
+    return fit_records(read_records(table), ask, model=model, inputs={table.name: sha256(table)})
+
+
+def write_law(fit: RequestFit, path: Path) -> None:
+    """Write the file of a fitted law."""
+    LAWS[fit.law].write(fit, path)
+
+
+def read_law(path: Path) -> RequestFit:
+    """Read a law file, whichever law of whole requests it holds.
+
+    Raises:
+        UnknownNameError: a law that is not known here.
+        FileFormatError: another kind of file.
+        InputError: coefficients or a range that cannot be used.
+    """
+    name = str(law_file.read_body(path).get("law"))
+    if name not in LAWS:
+        raise UnknownNameError("law of whole requests", name, LAWS)
+    return LAWS[name].read(path)
