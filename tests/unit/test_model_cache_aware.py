@@ -16,6 +16,7 @@ from wattlane.model.laws.bilinear import fit_bilinear, read_bilinear, write_bili
 from wattlane.model.laws.cache_aware import fit_cache_aware, read_cache_aware, write_cache_aware
 from wattlane.model.observations import Observations
 from wattlane.model.request_law import Conformal
+from wattlane.model.spread import Spread
 
 GRID = [8.0 * 2**i for i in range(9)]
 
@@ -92,7 +93,7 @@ def test_fitted_laws_break_no_law_of_nature(tmp_path: Path, cached, method):
 @pytest.mark.parametrize("order", [2, 3])
 def test_file_round_trips_with_terms_method_and_intervals(tmp_path: Path, order):
     fit = replace(
-        fit_cache_aware(grid_runs(), "m", kv_cache=False, order=order), conformal=Conformal("model", 0.9, 9, 0.2, None)
+        fit_cache_aware(grid_runs(), "m", kv_cache=False, order=order), conformal=Conformal("model", Spread({0.9: 0.2}, 12), Spread())
     )
     write_cache_aware(fit, tmp_path / "law.json")
     body = read_json(tmp_path / "law.json", "law")
@@ -102,6 +103,10 @@ def test_file_round_trips_with_terms_method_and_intervals(tmp_path: Path, order)
     again = read_cache_aware(tmp_path / "law.json")
     assert again.predict(300, 100) == fit.predict(300, 100)
     assert (again.conformal, again.energy_j.quality.mape) == (fit.conformal, fit.energy_j.quality.mape)
+    held = again.predict_group(300, 100)
+    assert held["energy_j"].hi / held["energy_j"].mean == pytest.approx(math.exp(0.2))
+    assert held["runtime_s"].hi == math.inf
+    assert fit_bilinear(grid_runs(), "m", method="relative").predict_group(300, 100)["energy_j"].hi == math.inf
     assert math.isnan(again.energy_j.quality.f_statistic)
 
 

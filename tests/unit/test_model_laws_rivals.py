@@ -18,6 +18,7 @@ from wattlane.model.calibration import Point
 from wattlane.model.check_law import check_law
 from wattlane.model.law import CHECKS, HeldOut, Traits
 from wattlane.model.laws.bilinear import BilinearFit, Side, write_bilinear
+from wattlane.model.laws.cache_aware import ORDERS, CacheAwareFit, write_cache_aware
 from wattlane.model.laws.constant import Constant, fit_constant, read_constant, write_constant
 from wattlane.model.laws.ideal import Ideal, device_of, write_ideal
 from wattlane.model.laws.logistic_batch import LogisticBatch, fit_logistic_batch, write_logistic_batch
@@ -58,8 +59,10 @@ def cells() -> dict[tuple[int, int], Cell]:
     }
 
 
+NO_CACHE = Side((6.0, 0.04, 4e-6), terms=ORDERS[3])
 WRITERS = {
     "bilinear": (BilinearFit("m", Side((0.01, 3.0, 1e-4), 5.0), Side((1e-4, 0.02, 1e-6))), write_bilinear),
+    "cache_aware": (CacheAwareFit("m", NO_CACHE, NO_CACHE, kv_cache=False), write_cache_aware),
     "constant": (Constant(0.86), write_constant),
     "ideal": (Ideal(MOE, device_of(H100)), write_ideal),
     "logistic_batch": (LogisticBatch(0.3, 0.5, 0.6, 4.0), write_logistic_batch),

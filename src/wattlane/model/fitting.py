@@ -1,4 +1,4 @@
-"""Fit a law of whole requests to measured runs, by the name of the law; read a law file, whichever law it holds."""
+"""Fit a law of whole requests to measured runs, by the name of the law."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.core.files import sha256
 from wattlane.core.provenance import Provenance
-from wattlane.model import law_file
 from wattlane.model.laws import bilinear, cache_aware
 from wattlane.model.observations import Observations
 from wattlane.model.records import Records, read_records
@@ -21,19 +20,16 @@ SPREAD_BATCH = 1.5  # ratio of largest to smallest mean batch from which the fit
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a law is fitted, written and read, and its method when none is asked for."""
+    """How a law is fitted and written, and its method when none is asked for."""
 
     fit: Callable[..., RequestFit]
     write: Callable[[Any, Path], None]
-    read: Callable[[Path], RequestFit]
     method: str
 
 
 LAWS = {
-    "bilinear": Entry(bilinear.fit_bilinear, bilinear.write_bilinear, bilinear.read_bilinear, "ols"),
-    "cache_aware": Entry(
-        cache_aware.fit_cache_aware, cache_aware.write_cache_aware, cache_aware.read_cache_aware, "relative"
-    ),
+    "bilinear": Entry(bilinear.fit_bilinear, bilinear.write_bilinear, "ols"),
+    "cache_aware": Entry(cache_aware.fit_cache_aware, cache_aware.write_cache_aware, "relative"),
 }
 
 
@@ -136,16 +132,3 @@ def write_law(fit: RequestFit, path: Path) -> None:
     """Write the file of a fitted law."""
     LAWS[fit.law].write(fit, path)
 
-
-def read_law(path: Path) -> RequestFit:
-    """Read a law file, whichever law of whole requests it holds.
-
-    Raises:
-        UnknownNameError: a law that is not known here.
-        FileFormatError: another kind of file.
-        InputError: coefficients or a range that cannot be used.
-    """
-    name = str(law_file.read_body(path).get("law"))
-    if name not in LAWS:
-        raise UnknownNameError("law of whole requests", name, LAWS)
-    return LAWS[name].read(path)

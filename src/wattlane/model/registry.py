@@ -38,6 +38,12 @@ LAWS = {
             "wattlane.model.laws.bilinear:read_bilinear",
         ),
         Entry(
+            "cache_aware",
+            "the same with terms that follow what an engine with or without a KV cache computes, never negative",
+            "derived from the data of Wilkins et al. 2024, arXiv 2407.04014",
+            "wattlane.model.laws.cache_aware:read_cache_aware",
+        ),
+        Entry(
             "constant",
             "every busy GPU draws one share of its TDP",
             "estimators that take TDP, or 86 % of it",

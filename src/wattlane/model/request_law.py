@@ -25,6 +25,7 @@ from wattlane.core.errors import InputError, OutOfRangeError, UnknownNameError
 from wattlane.core.types import Estimate
 from wattlane.measure.phases.tails import t_quantile
 from wattlane.model.observations import Observations
+from wattlane.model.spread import Spread
 from wattlane.model.statistics.ols import ols
 from wattlane.model.statistics.relative import relative_fit
 
@@ -108,16 +109,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Conformal:
-    """Half-widths as a share of the prediction that held `level` of the rows of groups the fit had not seen.
-
-    `energy_j` and `runtime_s` are None where the groups are too few for the level.
-    """
+    """How far the law was off on groups of rows it had not seen; `by` is the column that names the groups."""
 
     by: str
-    level: float
-    groups: int
-    energy_j: float | None
-    runtime_s: float | None
+    energy_j: Spread
+    runtime_s: Spread
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -199,6 +195,18 @@ class RequestFit:
             half = wider * side.half_width(input_tokens, output_tokens, level)
             out[name] = Estimate(mean, max(mean - half, 0.0), mean + half, UNITS[name], bool(outside), level)
         return out
+
+    def predict_group(self, input_tokens: float, output_tokens: float, level: float = 0.9) -> dict[str, Estimate]:
+        """Return the same means with conformal intervals: what held for `level` of rows of groups the fit had not seen.
+
+        Unbounded without held-out groups, or with fewer than the level needs; refusals are those of `predict`.
+        """
+        means = self.predict(input_tokens, output_tokens, level)
+        spreads = {} if self.conformal is None else {name: getattr(self.conformal, name) for name in UNITS}
+        return {
+            name: spreads.get(name, Spread()).around(found.mean, found.unit, level, found.extrapolated)
+            for name, found in means.items()
+        }
 
 
 def design(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from wattlane.model import law_file
+from wattlane.model import law_files, request_files
 from wattlane.model.observations import Observations
 from wattlane.model.request_law import BILINEAR, Quality, RequestFit, Side, design, fit_side, fitted_range
 
@@ -55,7 +55,7 @@ def fit_bilinear(
 
 def write_bilinear(fit: BilinearFit, path: Path) -> None:
     """Write a law file: coefficients under their names, range, and under `fit` what the interval needs."""
-    law_file.write_law(fit, NAMES, path)
+    request_files.write_law(fit, NAMES, path)
 
 
 def read_bilinear(path: Path) -> BilinearFit:
@@ -65,5 +65,5 @@ def read_bilinear(path: Path) -> BilinearFit:
         FileFormatError: another kind of file or another law.
         InputError: missing or non-numeric coefficients, a range that is none; all reported together.
     """
-    body = law_file.read_body(path, LAW)
-    return BilinearFit(**law_file.parts(body, NAMES, BILINEAR, path))
+    body = law_files.read_body(path, LAW)
+    return BilinearFit(**request_files.parts(body, NAMES, BILINEAR, path))

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from wattlane.core.errors import InputError
-from wattlane.model import law_file
+from wattlane.model import law_files, request_files
+from wattlane.model.law import REQUESTS, Traits
 from wattlane.model.observations import Observations
 from wattlane.model.request_law import BILINEAR, RequestFit, fit_side, fitted_range
 
 LAW = "cache_aware"
+CUBIC = Traits(REQUESTS.axes, REQUESTS.answers, REQUESTS.rising, growth=(1.0, 8.0))
 ORDERS = {2: ("out", "context"), 3: ("out", "context", "context_square")}
 
 
@@ -35,6 +37,11 @@ class CacheAwareFit(RequestFit):
     """A fitted cache-aware law; `kv_cache` chose its terms."""
 
     law: ClassVar[str] = LAW
+
+    @property
+    def traits(self) -> Traits:
+        """Those of requests; the attention of a rerun prefix grows with the cube of the tokens."""
+        return CUBIC if "context_square" in self.energy_j.terms else REQUESTS
 
 
 def fit_cache_aware(
@@ -71,7 +78,7 @@ def fit_cache_aware(
 
 def write_cache_aware(fit: CacheAwareFit, path: Path) -> None:
     """Write a law file: c1.. for energy, d1.. for runtime, `kv_cache` and the range."""
-    law_file.write_law(fit, _names(len(fit.energy_j.terms)), path)
+    request_files.write_law(fit, _names(len(fit.energy_j.terms)), path)
 
 
 def read_cache_aware(path: Path) -> CacheAwareFit:
@@ -81,13 +88,13 @@ def read_cache_aware(path: Path) -> CacheAwareFit:
         FileFormatError: another kind of file or another law.
         InputError: no `kv_cache`, missing or non-numeric coefficients, a range that is none.
     """
-    body = law_file.read_body(path, LAW)
+    body = law_files.read_body(path, LAW)
     cached = body.get("kv_cache")
     if not isinstance(cached, bool):
         raise InputError(f"{path}: kv_cache is {cached!r}; expected true or false: it chooses the terms")
     found = body.get("energy_j")
     terms = BILINEAR if cached else ORDERS[3 if isinstance(found, dict) and "c3" in found else 2]
-    return CacheAwareFit(**law_file.parts(body, _names(len(terms)), terms, path))
+    return CacheAwareFit(**request_files.parts(body, _names(len(terms)), terms, path))
 
 
 def _names(count: int) -> dict[str, tuple[str, ...]]:

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import read_json, write_json
+from wattlane.core.errors import InputError
+from wattlane.model import law_files
+from wattlane.model.law_files import is_number
 from wattlane.model.request_law import TOKENS, Conformal, Quality, RequestFit, Side
+from wattlane.model.spread import Spread
 
-KIND = "law"
 INTERCEPT = "intercept"
 Names = Mapping[str, Sequence[str]]
 
 
 def write_law(fit: RequestFit, names: Names, path: Path) -> None:
     """Write a law file; `names` gives the coefficients of each side their names in the file."""
-    body: dict[str, Any] = {"law": fit.law, "model": fit.model, "method": fit.method, "kv_cache": fit.kv_cache}
+    body: dict[str, Any] = {"model": fit.model, "method": fit.method, "kv_cache": fit.kv_cache}
     extra: dict[str, Any] = {}
     for name, side in fit.sides.items():
         body[name] = dict(zip(names[name], side.coefficients, strict=True))
@@ -38,16 +39,9 @@ def write_law(fit: RequestFit, names: Names, path: Path) -> None:
             extra.setdefault(name, {})["quality"] = {k: _finite(v) for k, v in asdict(side.quality).items()}
     body["range"] = {name: list(limits) for name, limits in fit.range.items()}
     if fit.conformal is not None:
-        body["conformal"] = asdict(fit.conformal)
-    write_json(path, KIND, {**body, "fit": extra, "provenance": dict(fit.provenance)})
-
-
-def read_body(path: Path, law: str | None = None) -> dict[str, Any]:
-    """Return the content of a law file; raise `FileFormatError` if it is of another kind or law."""
-    body = read_json(path, KIND)
-    if law is not None and body.get("law") != law:
-        raise FileFormatError(f"{path}: found law {body.get('law')!r}; expected {law!r}")
-    return body
+        spreads = {name: getattr(fit.conformal, name).as_dict() for name in fit.sides}
+        body["conformal"] = {"by": fit.conformal.by, **spreads}
+    law_files.write_law(path, fit.law, {**body, "fit": extra, "provenance": dict(fit.provenance)})
 
 
 def problems_of(body: Mapping[str, Any], names: Names) -> list[str]:
@@ -59,11 +53,11 @@ def problems_of(body: Mapping[str, Any], names: Names) -> list[str]:
             problems.append(f"{side} is {found!r}; expected an object with {', '.join(wanted)}")
             continue
         values = {key: found.get(key) for key in wanted} | {k: found[k] for k in (INTERCEPT,) if k in found}
-        problems += [f"{side}.{k} is {v!r}; expected a number" for k, v in values.items() if not _is_number(v)]
+        problems += [f"{side}.{k} is {v!r}; expected a number" for k, v in values.items() if not is_number(v)]
     limits = body.get("range") or {}
     for name in TOKENS if limits else ():
         pair = limits.get(name)
-        if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(v) for v in pair) and pair[0] <= pair[1]):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(is_number(v) for v in pair) and pair[0] <= pair[1]):
             problems.append(f"range.{name} is {pair!r}; expected [lowest, highest]")
     return problems
 
@@ -87,16 +81,14 @@ def parts(body: Mapping[str, Any], names: Names, terms: Sequence[str], path: Pat
         "provenance": body.get("provenance", {}),
         "method": body.get("method", "ols"),
         "kv_cache": body.get("kv_cache"),
-        "conformal": None if conformal is None else Conformal(**conformal),
+        "conformal": None
+        if conformal is None
+        else Conformal(str(conformal.get("by")), *(Spread.from_dict(conformal.get(name, {})) for name in names)),
     }
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _read_side(
