@@ -93,7 +93,8 @@ def test_fitted_laws_break_no_law_of_nature(tmp_path: Path, cached, method):
 @pytest.mark.parametrize("order", [2, 3])
 def test_file_round_trips_with_terms_method_and_intervals(tmp_path: Path, order):
     fit = replace(
-        fit_cache_aware(grid_runs(), "m", kv_cache=False, order=order), conformal=Conformal("model", Spread({0.9: 0.2}, 12), Spread())
+        fit_cache_aware(grid_runs(), "m", kv_cache=False, order=order),
+        conformal=Conformal("model", Spread({0.9: 0.2}, 12), Spread()),
     )
     write_cache_aware(fit, tmp_path / "law.json")
     body = read_json(tmp_path / "law.json", "law")

@@ -114,9 +114,7 @@ def _batches(records: Records) -> list[str]:
     return [f"mean batches from {lowest:.3g} to {highest:.3g} pooled: energy per request falls with the batch"]
 
 
-def fit_table(
-    table: Path, law: str, *, model: str, intercept: bool = False, method: str | None = None
-) -> RequestFit:
+def fit_table(table: Path, law: str, *, model: str, intercept: bool = False, method: str | None = None) -> RequestFit:
     """Return `law` fitted to the rows of `table` (see `wattlane.model.records`).
 
     Raises:
@@ -131,4 +129,3 @@ def fit_table(
 def write_law(fit: RequestFit, path: Path) -> None:
     """Write the file of a fitted law."""
     LAWS[fit.law].write(fit, path)
-

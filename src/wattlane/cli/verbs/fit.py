@@ -1,16 +1,20 @@
-"""`wattlane fit`: fit a law of energy and runtime to a table of measured runs."""
+"""`wattlane fit`: fit a law of energy and runtime to measured runs, and judge it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wattlane.cli.console import emit_json, say
+from wattlane.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wattlane.model.laws.bilinear import BilinearFit
+    from wattlane.model.fit_runs import FitResult
+    from wattlane.model.request_law import RequestFit
+
+PAGE = "report.html"
 
 
 def register(app: typer.Typer) -> None:
@@ -19,47 +23,92 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    table: Annotated[Path, typer.Argument(help="CSV with input_tokens, output_tokens, energy_j, runtime_s.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Tables of runs, or folders of campaigns.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The law file to write.")],
-    model: Annotated[str, typer.Option(help="Name of the model the runs are of.")],
-    law: Annotated[str, typer.Option(help="Form of the law: bilinear.")] = "bilinear",
+    model: Annotated[
+        str | None, typer.Option(help="Model whose runs are taken; the law's name. [default: the runs' own]")
+    ] = None,
+    law: Annotated[str, typer.Option(help="Form of the law: bilinear, cache_aware.")] = "bilinear",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="ols (as published), relative (errors as shares, never negative) or robust. [default: law's]"
+        ),
+    ] = None,
     intercept: Annotated[bool, typer.Option("--intercept", help="Fit with an intercept; published without.")] = False,
+    kv_cache: Annotated[
+        bool | None, typer.Option("--kv-cache/--no-kv-cache", help="Whether the engine kept it. [default: as runs say]")
+    ] = None,
+    order: Annotated[int, typer.Option(help="Without a cache: 2 terms, or 3 with attention.", min=2, max=3)] = 3,
+    layout: Annotated[
+        str | None, typer.Option(help="plain, campaign, wilkins or easli. [default: by each file]")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Take only these rows; may be repeated.")
+    ] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Fit several models or systems together.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder, or page.html, for the diagnosis: fit.json, runs.parquet and the page.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="With --report: leave its groups out in turn. [default: all with groups]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the law file to stdout.")] = False,
 ) -> None:
     """Fit a law to measured runs of one model on one system. Rows that cannot be used are listed and refused.
 
-    Example: wattlane fit runs.csv --law bilinear --model Llama-3.1-8B-Instruct -o law.json
+    With --report, all a reviewer asks: R2 each way, errors, groups left out, tested intervals, variance, residuals.
+
+    Example: wattlane fit runs.csv --law cache_aware --model Llama-3.1-8B-Instruct -o law.json --report diagnosis
     """
     from wattlane.core.files import read_json
-    from wattlane.model.fitting import fit_table
-    from wattlane.model.laws.bilinear import write_bilinear
+    from wattlane.model.fit_runs import fit_runs
+    from wattlane.model.fitting import Ask
 
-    found = fit_table(table, law, model=model, intercept=intercept)
-    write_bilinear(found, out)
-    if as_json:
-        emit_json(read_json(out))
-    else:
-        typer.echo(_words(found))
-    negative = {name: _side(found, name).quality.negative_predictions for name in ("energy_j", "runtime_s")}
-    for name, count in negative.items():
+    folder = None if report is None else report.parent if report.suffix == ".html" else report
+    chosen = dict(_choice(text) for text in where or [])
+    ask = Ask(law, method, intercept, kv_cache, order)
+    found = fit_runs(runs, out, ask, model=model, layout=layout, where=chosen, pool=pool, report=folder, by=by or [])
+    emit_json(read_json(out)) if as_json else typer.echo(_words(found.fit))
+    _say(found, out)
+    if report is not None and folder is not None:
+        _page(folder, report if report.suffix == ".html" else folder / PAGE)
+
+
+def _choice(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"--where {text!r}: expected COLUMN=VALUE, such as boundary=gpu")
+    return name, value
+
+
+def _say(found: FitResult, out: Path) -> None:
+    for note in found.fit.provenance.get("runs", {}).get("notes", []):
+        say.print(f"note: {note}", markup=False, soft_wrap=True)
+    for name, side in found.fit.sides.items():
+        count = side.quality.negative_predictions if side.quality else 0
         if count:
             say.print(f"{count} of the fitted rows get a negative {name}: such requests will be refused", markup=False)
     say.print(f"wrote {out}", markup=False)
 
 
-def _side(found: BilinearFit, name: str) -> Any:
-    return getattr(found, name)
+def _page(folder: Path, path: Path) -> None:
+    from wattlane.report import page
+
+    say.print(f"wrote {page([folder], path)}", markup=False)
 
 
-def _words(found: BilinearFit) -> str:
-    lines = [f"{'':10}{'in':>12}{'out':>12}{'in*out':>12}{'intercept':>12}  R2 (centred)  MAPE (median)"]
-    for name in ("energy_j", "runtime_s"):
-        side = _side(found, name)
-        values = "".join(f"{value:>12.4g}" for value in side.coefficients)
+def _words(found: RequestFit) -> str:
+    terms = found.energy_j.terms
+    lines = [f"{'':10}{''.join(f'{term:>16}' for term in (*terms, 'intercept'))}  R2 (centred)  MAPE (median)"]
+    for name, side in found.sides.items():
+        values = "".join(f"{value:>16.4g}" for value in side.coefficients)
         constant = "-" if side.intercept is None else f"{side.intercept:.4g}"
         quality = side.quality
+        assert quality is not None
         lines.append(
-            f"{name:<10}{values}{constant:>12}  {quality.r2_uncentred:.4f} ({quality.r2_centred:.4f})"
+            f"{name:<10}{values}{constant:>16}  {quality.r2_uncentred:.4f} ({quality.r2_centred:.4f})"
             f"  {quality.mape:.1%} ({quality.median_ape:.1%})"
         )
     return "\n".join(lines)

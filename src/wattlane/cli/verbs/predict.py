@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,18 +145,15 @@ def _print_estimates(estimates: Mapping[str, Estimate]) -> None:
 
 
 def _from_law(path: Path, input_tokens: float, output_tokens: float, as_json: bool) -> None:
-    from wattlane.model.laws.bilinear import read_bilinear
+    from wattlane.model.ask_law import ask_law
 
-    law = read_bilinear(path)
-    found = law.predict(input_tokens, output_tokens)
-    reasons = law.outside(input_tokens, output_tokens)
+    found = ask_law(path, input_tokens, output_tokens)
     if as_json:
-        values = {
-            name: {k: v if v != float("inf") else None for k, v in asdict(e).items()} for name, e in found.items()
-        }
-        emit_json({"law": "bilinear", "model": law.model, **values, "reasons": reasons})
+        emit_json(found.as_dict())
         return
-    typer.echo(f"{law.model}, one request of {input_tokens:g} in, {output_tokens:g} out: bilinear law")
-    _print_estimates(found)
-    for reason in reasons:
+    typer.echo(f"{found.model}, one request of {input_tokens:g} in, {output_tokens:g} out: {found.law} law")
+    _print_estimates(found.estimates)
+    for reason in found.reasons:
         say.print(f"extrapolated: {reason}", markup=False, soft_wrap=True)
+    for note in found.notes:
+        say.print(f"note: {note}", markup=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""What a reviewer asks of a fitted law: honest scores, groups left out, intervals that were tested, variance explained."""
+"""What a reviewer asks of a fitted law: scores, groups left out, intervals that were tested, variance explained."""

@@ -1,7 +1,7 @@
 """Everything a reviewer asks of a fitted law, from the runs it was fitted on, as one plain object.
 
-    scores in sample ─ forms and R² ─ groups left out, with tested intervals ─ rivals on the same folds ─ variance ─
-    residuals by factor ─ the runs themselves with fitted and held-out values
+scores in sample ─ forms and R² ─ groups left out, with tested intervals ─ rivals on the same folds ─ variance ─
+residuals by factor ─ the runs themselves with fitted and held-out values
 """
 
 from __future__ import annotations

@@ -45,13 +45,14 @@ def _form(table: Observations, response: str, terms: Sequence[str], constant: bo
         "median_ape": float(np.median(off)),
     }
     names = [*(["intercept"] if constant else []), *terms]
-    rows = zip(names, found.beta, found.standard_errors, found.p_values, strict=True)
+    tails = [float(p) if math.isfinite(p) else None for p in found.p_values]
+    rows = zip(names, found.beta.tolist(), found.standard_errors.tolist(), tails, strict=True)
     return {
         **{name: value if math.isfinite(value) else None for name, value in values.items()},
         "dof": [found.terms, found.dof],
         "negative_predictions": int(np.sum(fitted < 0)),
         "coefficients": [
-            {"term": term, "value": float(b), "standard_error": float(e), "p_value": float(p) if p == p else None}
-            for term, b, e, p in rows
+            {"term": term, "value": value, "standard_error": error, "p_value": tail}
+            for term, value, error, tail in rows
         ],
     }

@@ -54,7 +54,7 @@ def _per_token(table: Observations) -> Predictor:
 
 
 def _lookup(table: Observations) -> Predictor:
-    """Return Fernandez's table law with the runs as its cells, each the mean of its repeats, a request its own batch."""
+    """Return Fernandez's table law; its cells are the runs, each the mean of its repeats, a request its own batch."""
     runs: dict[tuple[int, int], list[int]] = {}
     for i, (tin, tout) in enumerate(zip(table.input_tokens, table.output_tokens, strict=True)):
         runs.setdefault((round(tin), round(tout)), []).append(i)

@@ -38,7 +38,8 @@ def scores(measured: Vector, predicted: Vector) -> Scores:
     known = np.isfinite(predicted)
     y, found = measured[known], predicted[known]
     if not len(y):
-        return Scores(len(measured), 0, *([math.nan] * 6), 0)
+        none = math.nan
+        return Scores(len(measured), 0, none, none, none, none, none, none, 0)
     off = found / y - 1.0
     rss, about_mean = float(((y - found) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
     return Scores(

@@ -44,10 +44,13 @@ def variance(records: Records, extra: tuple[str, ...] = ("model",)) -> dict[str,
         for prefix, transform in TRANSFORMS.items():
             y = transform(getattr(table, response))
             try:
-                rows = type_two(y, factors, terms)
+                rows = type_two(y, factors, terms if not notes else terms[:-1])
             except InputError:
                 notes = ["no repeats: the interaction is left out, its spread counts as residual"]
-                rows = type_two(y, factors, terms[:-1])
+                try:
+                    rows = type_two(y, factors, terms[:-1])
+                except InputError as error:
+                    return {"refused": str(error)}
             tables[f"{prefix}{response}"] = [_finite(asdict(row)) for row in rows]
     return {"tables": tables, "notes": notes}
 

@@ -22,7 +22,7 @@ LAYOUT = "campaign"
 TABLE = "campaign.parquet"
 KIND = "campaign"
 MEASURED = "measured"
-NEEDED = ("status", "requests", "failed", "input_tokens", "output_tokens", "energy_j", "e2e_mean_s", "engine")
+NEEDED = ("requests", "failed", "input_tokens", "output_tokens", "energy_j", "e2e_mean_s", "engine")
 VARIES = 0.05  # sd of lengths within a trial over their mean from which the means no longer stand for its requests
 
 
@@ -34,13 +34,16 @@ def read_campaign(path: Path) -> Records:
         InputError: no trial was measured.
     """
     folder = path if path.is_dir() else path.parent
-    table = read_parquet(folder / TABLE, KIND, NEEDED)
+    table = read_parquet(folder / TABLE, KIND, ("status",))
     statuses = Counter(table["status"].to_list())
     measured = table.filter(pl.col("status") == MEASURED)
     if len(measured) == 0:
         words = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
         raise InputError(f"{folder}: found no measured trial ({words}); the reasons stand in {TABLE}")
-    left_out = [f"{count} trials left out: {status}" for status, count in sorted(statuses.items()) if status != MEASURED]
+    read_parquet(folder / TABLE, KIND, NEEDED)
+    left_out = [
+        f"{count} trials left out: {status}" for status, count in sorted(statuses.items()) if status != MEASURED
+    ]
     rows = [_record(row, folder) for row in measured.iter_rows(named=True)]
     known = [row for row in rows if row["energy_j"] is not None]
     if not known:
@@ -97,6 +100,6 @@ def _mixed_lengths(measured: pl.DataFrame, folder: Path) -> int:
         if path.is_file():
             served = pl.read_parquet(path, columns=["input_tokens", "output_tokens", "outcome"])
             done = served.filter(pl.col("outcome") == Outcome.COMPLETED.value)
-            spreads = [(done[name].std() or 0.0) / (done[name].mean() or 1.0) for name in done.columns[:2]]  # type: ignore[operator]
-            mixed += any(spread > VARIES for spread in spreads)
+            lengths = [done[name].cast(pl.Float64).to_numpy() for name in ("input_tokens", "output_tokens")]
+            mixed += any(values.std() > VARIES * values.mean() for values in lengths)
     return mixed

@@ -3,9 +3,9 @@
     Timestamp, Phase, Runtime (s), GPU Energy (mJ), Number of Output Tokens, Number of Input Tokens, Iteration, Model,
     Number of GPUs, Prompt, ..., Batch Size, System, ...
 
-Energy is that of the GPUs alone, in mJ (some tables: J), as in the published fits. Token counts are nominal labels; true
-outputs lie in [0.9 N, N]. The KV cache was off. `Batch Size` says 32, yet every call held one prompt: the batch is 1.
-The tables carry no licence: they are read where their user has them and shipped nowhere.
+Energy is that of the GPUs alone, in mJ (some tables: J), as in the published fits. Token counts are nominal labels;
+true outputs lie in [0.9 N, N]. The KV cache was off. `Batch Size` says 32, yet every call held one prompt: the
+batch is 1. The tables carry no licence: they are read where their user has them and shipped nowhere.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOTES = (
 
 def is_wilkins(columns: list[str]) -> bool:
     """Return whether a CSV header is of this layout."""
-    return {PHASE, RUNTIME, *TOKENS.values()} <= set(columns)
+    return {PHASE, RUNTIME} <= set(columns)
 
 
 def read_wilkins(path: Path) -> Records:
@@ -40,13 +40,18 @@ def read_wilkins(path: Path) -> Records:
     Raises:
         FileFormatError: no GPU energy column, or no inference row.
     """
-    table = pl.read_csv(path, infer_schema=False)
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise FileFormatError(f"{path}: not a readable CSV ({error}); a header that lacks a comma does this") from error
     table = table.rename({name: name.strip() for name in table.columns if name != name.strip()})
     unit = next((name for name in GPU_ENERGY if name in table.columns), None)
-    if unit is None:
+    missing = [name for name in TOKENS.values() if name not in table.columns]
+    missing += [" or ".join(GPU_ENERGY)] if unit is None else []
+    if unit is None or missing:
         raise FileFormatError(
-            f"{path}: missing a column {' or '.join(GPU_ENERGY)}; found {', '.join(table.columns)}; a header that lacks a "
-            "comma shifts the columns"
+            f"{path}: missing columns {', '.join(missing)}; found {', '.join(table.columns)}; a header that "
+            "lacks a comma shifts the columns"
         )
     runs = table.filter(pl.col(PHASE).str.contains(INFERENCE))
     number = {name: pl.col(column).cast(pl.Float64, strict=False) for name, column in TOKENS.items()}
@@ -68,7 +73,9 @@ def read_wilkins(path: Path) -> Records:
     )
     kept = read.filter((pl.col("energy_j") > 0) & (pl.col("runtime_s") > 0))
     if len(kept) == 0:
-        raise FileFormatError(f"{path}: found {len(table)} rows; expected some with {INFERENCE!r} in {PHASE} and energy")
+        raise FileFormatError(
+            f"{path}: found {len(table)} rows; expected some with {INFERENCE!r} in {PHASE} and energy"
+        )
     counted = [f"{len(kept)} of {len(table)} rows are inference with GPU energy"]
     return Records.of(kept, LAYOUT, [*counted, *NOTES])
 
