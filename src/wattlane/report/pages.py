@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from wattlane.core.errors import InputError
-from wattlane.core.extras import require
 from wattlane.core.files import atomic
-from wattlane.core.version import VERSION
-from wattlane.report import answer, canvas, figures, tables, units
-from wattlane.report.figures.base import Figure
+from wattlane.report import answer, figures, tables, template, units
+from wattlane.report.fits import figures as fit_figures
+from wattlane.report.fits import page as fit_page
+from wattlane.report.fits import result as fit_result
 from wattlane.report.run import Run, load
 from wattlane.report.summary import Case
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure on the page: `svg` is None when the run lacks what it shows."""
-
-    name: str
-    title: str
-    svg: str | None
-    caption: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +26,20 @@ class Tile:
 
 
 def page(runs: Sequence[Path | str], out: Path | str) -> Path:
-    """Write one page for all `runs` (folders of studies) to `out` and return its path.
+    """Write one page for all `runs` (folders of studies, or of fits) to `out` and return its path.
 
     Raises:
-        InputError: no run was given, or a folder holds no study.
+        InputError: no run was given, a folder holds neither, or there are both kinds.
         FileFormatError: a file of a run cannot be trusted.
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
     if not runs:
         raise InputError("found no run; expected at least one folder that a study wrote")
-    loaded = [load(Path(path)) for path in runs]
-    text = render(loaded)
-    path = Path(out)
+    folders, path = [Path(run) for run in runs], Path(out)
+    fits = [fit_result.is_fit(folder) for folder in folders]
+    if any(fits) and not all(fits):
+        raise InputError("found studies and fits together; expected a page of one kind, make two")
+    text = fit_page.render([fit_result.load(folder) for folder in folders]) if all(fits) else render(_studies(folders))
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -61,39 +52,24 @@ def figure(run: Path | str, name: str, out: Path | str) -> Path:
         UnknownNameError: no figure of that name.
         InputError: the run lacks what the figure shows.
     """
+    if fit_result.is_fit(Path(run)):
+        return fit_figures.find(name).save(fit_result.load(Path(run)), Path(out))
     return figures.find(name).save(load(Path(run)), Path(out))
+
+
+def _studies(folders: Sequence[Path]) -> list[Run]:
+    return [load(folder) for folder in folders]
 
 
 def render(runs: Sequence[Run]) -> str:
     """Return the page as text; the same files give the same text."""
-    jinja2 = require("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("wattlane.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["svg"] = require("markupsafe").Markup
-    style = resources.files("wattlane.report.templates").joinpath("page.css").read_text(encoding="utf-8")
     many = len(runs) > 1
-    return str(
-        environment.get_template("page.html").render(
-            runs=[_view(run, f"r{i}-") for i, run in enumerate(runs)],
-            compared=tables.runs(runs) if many else None,
-            title=f"Comparison of {len(runs)} studies" if many else f"{runs[0].name}: energy of serving",
-            style=require("markupsafe").Markup(_variables() + style),
-            version=VERSION,
-            absent=units.ABSENT,
-        )
+    return template.render(
+        "page.html",
+        runs=[_view(run, f"r{i}-") for i, run in enumerate(runs)],
+        compared=tables.runs(runs) if many else None,
+        title=f"Comparison of {len(runs)} studies" if many else f"{runs[0].name}: energy of serving",
     )
-
-
-def _variables() -> str:
-    """Return the palette as CSS variables, for light, for dark on a screen."""
-    light = "".join(f"--{name}:{colour};" for colour, (name, _) in canvas.PALETTE.items())
-    dark = "".join(f"--{name}:{colour};" for name, colour in canvas.PALETTE.values())
-    return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
 
 
 def _view(run: Run, prefix: str) -> dict[str, object]:
@@ -109,7 +85,7 @@ def _view(run: Run, prefix: str) -> dict[str, object]:
         "warnings": summary.warnings,
         "savings": tables.savings(run),
         "comparison": tables.comparison(run),
-        "pictures": [_picture(entry, run, prefix) for entry in figures.FIGURES],
+        "pictures": [template.picture(entry, run, prefix) for entry in figures.FIGURES],
         "deployments": tables.deployments(run),
         "commands": summary.commands,
         "months": tables.months(run),
@@ -126,12 +102,6 @@ def _view(run: Run, prefix: str) -> dict[str, object]:
         "law": tables.facts("Law", summary.law),
         "provenance": tables.facts("Provenance", {**summary.provenance, **run.provenance}),
     }
-
-
-def _picture(entry: Figure, run: Run, prefix: str) -> Picture:
-    drawn = entry.draw(run, prefix)
-    caption = entry.describe(run) if drawn is not None else f"{units.ABSENT}: this run has no {entry.needs}."
-    return Picture(entry.name, entry.title, drawn, caption)
 
 
 def _tiles(run: Run) -> list[Tile]:

@@ -10,11 +10,12 @@ from wattlane.report.figures.knobs import KNOBS
 from wattlane.report.figures.lengths import LENGTHS
 from wattlane.report.figures.phases import PHASES
 from wattlane.report.figures.power import POWER
+from wattlane.report.run import Run
 
-FIGURES: tuple[Figure, ...] = (FRONTIER, KNOBS, PHASES, DRAWS, POWER, LENGTHS)
+FIGURES: tuple[Figure[Run], ...] = (FRONTIER, KNOBS, PHASES, DRAWS, POWER, LENGTHS)
 
 
-def find(name: str) -> Figure:
+def find(name: str) -> Figure[Run]:
     """Return the figure of that name; raise `UnknownNameError` listing all."""
     by_name = {figure.name: figure for figure in FIGURES}
     if name not in by_name:

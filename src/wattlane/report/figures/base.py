@@ -8,27 +8,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from wattlane.core.errors import InputError
 from wattlane.report import canvas
-from wattlane.report.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Folder(Protocol):
+    """What a figure draws: a study, a fit, anything that was read from a folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it was read from."""
+        ...
+
+
+R = TypeVar("R", bound=Folder)
+
+
+@dataclass(frozen=True)
+class Figure(Generic[R]):
     """One figure of the page. `describe` gives the caption; `needs` says what must be in the folder."""
 
     name: str
     title: str
     needs: str
-    plot: Callable[[Run], Drawing | None]
-    describe: Callable[[Run], str]
+    plot: Callable[[R], Drawing | None]
+    describe: Callable[[R], str]
 
-    def draw(self, run: Run, prefix: str = "") -> str | None:
+    def draw(self, run: R, prefix: str = "") -> str | None:
         """Return the figure as one `<svg>` element, or None when the run lacks what it shows."""
         with canvas.styled():
             drawing = self.plot(run)
@@ -36,7 +47,7 @@ class Figure:
                 return None
             return canvas.svg(drawing, f"{prefix}{self.name}", self.title, self.describe(run))
 
-    def save(self, run: Run, path: Path) -> Path:
+    def save(self, run: R, path: Path) -> Path:
         """Write the figure as a PNG; raise `InputError` when the run lacks what it shows."""
         with canvas.styled():
             drawing = self.plot(run)

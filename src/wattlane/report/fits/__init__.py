@@ -1,0 +1,1 @@
+"""The page of a fitted law: what `wattlane fit --report` found, as tables and figures."""
