@@ -15,6 +15,7 @@ from wattlane.core.types import Origin, Outcome, Slo
 from wattlane.core.workload import Workload
 from wattlane.measure.account import ABSENT, Energy, above_idle, metered, modelled_cpu, split
 from wattlane.measure.energy.idle import IdleLevel
+from wattlane.measure.idling import NOTHING_BEFORE, Before, levels
 from wattlane.measure.pick import Picked
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement, PhaseResult
@@ -65,6 +66,7 @@ class Driven:
     working: tuple[str, ...] | None = None
     passes: int = 1
     precision: str = ""
+    before: Before = NOTHING_BEFORE
 
 
 def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measurement:
@@ -110,6 +112,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         energy=energy,
         net=above_idle(energy, window_s, idle, idle_s, IdleLevel.WEIGHTS_LOADED),
         idle_w=idle_w,
+        idle=levels(driven.before, recorder.readings, asked.picked.reason, idle, idle_s),
         prefill=PhaseResult(prefill, spans.prefill_s, input_tokens - int(done["cached_tokens"].sum())),
         decode=PhaseResult(decode, spans.decode_s, output_tokens),
         spans=spans,

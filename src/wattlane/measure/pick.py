@@ -47,9 +47,17 @@ def given_meter(meter: Meter | str | None) -> Picked | None:
 
 
 def pick_meter(
-    habits: Habits, nvml: Any = None, make_rapl: MakeMeter = RaplMeter, server_url: str | None = None
+    habits: Habits,
+    nvml: Any = None,
+    make_rapl: MakeMeter = RaplMeter,
+    server_url: str | None = None,
+    *,
+    started: bool = True,
 ) -> Picked:
-    """Return the meter for an engine of these habits; `server_url` is that of a server that may meter itself."""
+    """Return the meter for an engine of these habits; `server_url` is that of a server that may meter itself.
+
+    Before it has `started` no card is known to be its own: the meter then reads every one it might use.
+    """
     if not habits.is_local:
         own = _server(server_url)
         unseen = "the server is on another host; the sensors of this machine do not see it"
@@ -59,8 +67,13 @@ def pick_meter(
     try:
         library = connect(nvml)
     except MeasurementError as error:
-        return _without_nvml(str(error), make_rapl)
-    return _busy_gpus(library)
+        return _without_nvml(str(error), make_rapl, started)
+    return _busy_gpus(library) if started else _all_gpus(library)
+
+
+def _all_gpus(library: Any) -> Picked:
+    uuids = [card.uuid for card in cards(library)]
+    return Picked(NvmlMeter(uuids, library) if uuids else None, "the driver lists no GPU" if not uuids else "every GPU")
 
 
 def _busy_gpus(library: Any) -> Picked:
@@ -76,9 +89,10 @@ def _busy_gpus(library: Any) -> Picked:
     return Picked(NvmlMeter([card.uuid for card in busy], library), f"every GPU with a compute process: {names}")
 
 
-def _without_nvml(reason: str, make_rapl: MakeMeter) -> Picked:
+def _without_nvml(reason: str, make_rapl: MakeMeter, started: bool) -> Picked:
     reasons = [reason]
-    for attempt in (_amd, _soc, lambda: _rapl(make_rapl)):
+    attempts: tuple[Callable[[], Picked], ...] = (lambda: _amd(only_one=started), _soc, lambda: _rapl(make_rapl))
+    for attempt in attempts:
         picked = attempt()
         if picked.meter is not None:
             return picked
@@ -86,7 +100,7 @@ def _without_nvml(reason: str, make_rapl: MakeMeter) -> Picked:
     return Picked(None, "; ".join(filter(None, reasons)))
 
 
-def _amd() -> Picked:
+def _amd(*, only_one: bool) -> Picked:
     if importlib.util.find_spec("zeus") is None:
         return Picked(None, "")
     from wattlane.measure.meters.zeus_amd import AmdMeter
@@ -95,7 +109,7 @@ def _amd() -> Picked:
         meter = AmdMeter()
     except (MeasurementError, InputError, ImportError) as error:
         return Picked(None, str(error))
-    if len(meter.uuids) > 1:
+    if len(meter.uuids) > 1 and only_one:
         named = "+".join(meter.uuids)
         return Picked(None, f"zeus lists several AMD GPUs and cannot say which works; name it, of amd={named}")
     return Picked(meter, f"the only AMD GPU here: {meter.uuids[0]}")

@@ -98,10 +98,14 @@ class Recorder:
         schema = {"time_s": pl.Float64, **dict.fromkeys(texts, pl.String), **dict.fromkeys(numbers, pl.Float64)}
         return pl.DataFrame(rows, schema=schema).sort("time_s", maintain_order=True)
 
+    @property
+    def lag_s(self) -> float:
+        """How much older than its last reading the source's values may be, seconds."""
+        return self.readings[-1].lag_s if self.readings else 0.0
+
     def _linger_s(self) -> float:
         """Return how long a source that lags must still be read until it has shown what was there at the last edge."""
-        lag_s = self.readings[-1].lag_s if self.readings else 0.0
-        return min(LINGER_LAGS * lag_s, LONGEST_LINGER_S)
+        return min(LINGER_LAGS * self.lag_s, LONGEST_LINGER_S)
 
     def _read(self) -> None:
         if self._meter is not None:

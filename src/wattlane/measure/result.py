@@ -17,6 +17,7 @@ from wattlane.core.provenance import Provenance, write_beside
 from wattlane.core.served import Latency, write_served
 from wattlane.core.types import Slo
 from wattlane.measure.account import ABSENT, Energy
+from wattlane.measure.idling import Idle
 from wattlane.measure.spans import Spans
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Measurement:
     host: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = "valid"
     net: Energy = ABSENT
+    idle: tuple[Idle, ...] = ()
     passes: int = 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,6 +98,7 @@ class Measurement:
             "energy": self.energy.as_dict(),
             "net_energy": self.net.as_dict(),
             "idle_w": self.idle_w,
+            "idle": {one.level.value: one.as_dict() for one in self.idle},
             "phases": {"prefill": self.prefill.as_dict(), "decode": self.decode.as_dict()},
             "time": {
                 "prefill_only_s": self.spans.prefill_only_s,

@@ -1,6 +1,6 @@
 """Measure one workload on one engine: start, warm up, drive, divide by phase, write.
 
-    engine up ─► warm-up ─► idle window (with a meter) ─► [ workload ] ─► engine down ─► files
+    idle windows ─► engine up ─► warm-up ─► idle window ─► [ workload ] ─► engine down ─► files
                                                           └ window ┘
 Only the window counts. What no sensor sees stays absent.
 """
@@ -17,10 +17,12 @@ from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.measure.assemble import Conditions, Driven, assemble
 from wattlane.measure.engines.base import Engine
+from wattlane.measure.engines.external import ExternalEngine
 from wattlane.measure.engines.registry import open_engine
 from wattlane.measure.engines.scrape import Scraper
+from wattlane.measure.idling import Before, idle_window, running_already, watch_before
 from wattlane.measure.load import DEFAULT_LIMIT_S, Delivery, DriveInterruptedError, Progress, drive, no_progress
-from wattlane.measure.pick import given_meter, pick_meter
+from wattlane.measure.pick import Picked, given_meter, pick_meter
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement
@@ -74,9 +76,9 @@ def run(
     """
     _check(cpu_watts, seed, concurrency, limit_s, preparation, precision)
     folder, load = _folder(out), resolve_workload(workload, seed)
-    given = given_meter(meter)
-    began_s = time.monotonic()
-    with open_engine(target) as engine:
+    engine, given = open_engine(target), given_meter(meter)
+    before, began_s = _before(engine, given), time.monotonic()
+    with engine:
         ready_s = time.monotonic()
         warm_up(engine, preparation)
         picked = given or pick_meter(engine.habits, server_url=engine.base_url)
@@ -86,9 +88,9 @@ def run(
             driven = _drive(engine, load, how, recorder, precision, has_idle_window=picked.meter is not None)
             working = working_cards(picked.meter, engine.pid)
         about = engine.describe()
-    file = None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
+    file = _file(workload)
     asked = Conditions(target, about, load, file, folder, seed, slo or Slo(), picked, cpu_watts, concurrency is None)
-    result = assemble(asked, replace(driven, looks=tuple(watch.looks), working=working), recorder)
+    result = assemble(asked, replace(driven, looks=tuple(watch.looks), working=working, before=before), recorder)
     durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
     looks = watch.table(driven.start_s) if watch.looks else None
     result.write(driven.table, with_looks(recorder.table(driven.start_s), looks), durations_s)
@@ -96,6 +98,17 @@ def run(
     if driven.interrupted:
         raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
     return result
+
+
+def _file(workload: Workload | Path | str) -> Path | None:
+    return None if isinstance(workload, Workload) or not Path(workload).is_file() else Path(workload)
+
+
+def _before(engine: Engine, given: Picked | None) -> Before:
+    if isinstance(engine, ExternalEngine):
+        return running_already()
+    on_gpu = engine.habits.runs_on_gpu
+    return watch_before(given or pick_meter(engine.habits, started=False), IDLE_WINDOW_S, runs_on_gpu=on_gpu)
 
 
 def _check(
@@ -131,9 +144,7 @@ def _drive(
     idle_edges_s = None
     with recorder:
         if has_idle_window:
-            idle_start_s = recorder.mark()
-            time.sleep(IDLE_WINDOW_S)
-            idle_edges_s = (idle_start_s, recorder.mark())
+            idle_edges_s = idle_window(recorder, IDLE_WINDOW_S)
         driven = widened(lambda passes: _window(engine, load, delivery, recorder, passes), recorder, precision)
     return replace(driven, idle_edges_s=idle_edges_s, engine_ended=engine.exit_reason())
 

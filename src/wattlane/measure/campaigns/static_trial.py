@@ -30,7 +30,8 @@ from wattlane.measure.engines.transformers_inprocess import BATCHINGS, DECODINGS
 from wattlane.measure.exchanges import to_table
 from wattlane.measure.gguf_model import SHAPES
 from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN
-from wattlane.measure.pick import given_meter, pick_meter
+from wattlane.measure.idling import Before, idle_window, watch_before
+from wattlane.measure.pick import Picked, given_meter, pick_meter
 from wattlane.measure.prompts import make_prompt
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
@@ -126,6 +127,7 @@ def measure_static(
     prompts: list[Any] = [make_prompt(asked.habits, r.input_tokens, seed, r.request_id) for r in load]
     given = given_meter(meter)
     folder.mkdir(parents=True, exist_ok=True)
+    before = _before(asked.engine, given)
     began_s = time.monotonic()
     with engine or TransformersInProcess(asked.engine) as running:
         ready_s = time.monotonic()
@@ -141,9 +143,15 @@ def measure_static(
     conditions = Conditions(
         cell.target, about, load, None, folder, seed, cell.slo, picked, cell.cpu_watts, open_loop=False
     )
-    result = assemble(conditions, driven, recorder)
+    result = assemble(conditions, replace(driven, before=before), recorder)
     durations_s = {"engine_start": ready_s - began_s, "window": result.window_s, "whole": time.monotonic() - began_s}
     result.write(driven.table, recorder.table(driven.start_s), durations_s)
+
+
+def _before(engine: Spec, given: Picked | None) -> Before:
+    on_gpu = False if engine.options.get("device") == "cpu" else None
+    every = given or pick_meter(Habits(runs_on_gpu=on_gpu), started=False)
+    return watch_before(every, IDLE_WINDOW_S, runs_on_gpu=on_gpu)
 
 
 def _warm(engine: InProcess, preparation: Preparation, asked: Asked) -> None:
@@ -173,9 +181,7 @@ def _drive(engine: InProcess, work: _Work, recorder: Recorder, precision: Precis
     idle_edges_s = None
     with recorder:
         if idle:
-            idle_start_s = recorder.mark()
-            time.sleep(IDLE_WINDOW_S)
-            idle_edges_s = (idle_start_s, recorder.mark())
+            idle_edges_s = idle_window(recorder, IDLE_WINDOW_S)
         driven = widened(lambda passes: _window(engine, work, recorder, passes), recorder, precision)
     return replace(driven, idle_edges_s=idle_edges_s)
 
