@@ -108,43 +108,45 @@ def test_priors_are_physical_and_wider_on_a_board_that_was_not_measured() -> Non
     assert all(there[name][1] > here[name][1] for name in here)
 
 
+SHAPES = {
+    "gemm/v/gemm": {
+        "gemm_dtype": ["bfloat16", "bfloat16", "fp8_block"],
+        "m": [1, 65, 4],
+        "n": [1000, 1000, 1000],
+        "k": [16384, 512, 512],
+    },
+    "attention/v/context_attention": {
+        "batch_size": [2, 2],
+        "isl": [100, 1000],
+        "num_heads": [8, 8],
+        "num_key_value_heads": [2, 2],
+        "head_dim": [64, 64],
+        "window_size": [0, 10],
+    },
+    "attention/v/generation_attention": {
+        "batch_size": [3, 3],
+        "step": [99, 99],
+        "num_heads": [8, 8],
+        "num_key_value_heads": [2, 2],
+        "head_dim": [64, 64],
+        "window_size": [0, 10],
+        "kv_cache_dtype": ["fp8", "bfloat16"],
+    },
+    "moe/v/moe": {
+        "num_tokens": [512],
+        "hidden_size": [128],
+        "inter_size": [64],
+        "topk": [2],
+        "num_experts": [8],
+        "moe_tp_size": [2],
+        "moe_ep_size": [4],
+        "moe_dtype": ["bfloat16"],
+    },
+}
+
+
 def test_shapes_are_counted_as_work(tmp_path: Path) -> None:
-    shapes = {
-        "gemm/v/gemm": {
-            "gemm_dtype": ["bfloat16", "bfloat16", "fp8_block"],
-            "m": [1, 65, 4],
-            "n": [1000, 1000, 1000],
-            "k": [16384, 512, 512],
-        },
-        "attention/v/context_attention": {
-            "batch_size": [2, 2],
-            "isl": [100, 1000],
-            "num_heads": [8, 8],
-            "num_key_value_heads": [2, 2],
-            "head_dim": [64, 64],
-            "window_size": [0, 10],
-        },
-        "attention/v/generation_attention": {
-            "batch_size": [3, 3],
-            "step": [99, 99],
-            "num_heads": [8, 8],
-            "num_key_value_heads": [2, 2],
-            "head_dim": [64, 64],
-            "window_size": [0, 10],
-            "kv_cache_dtype": ["fp8", "bfloat16"],
-        },
-        "moe/v/moe": {
-            "num_tokens": [512],
-            "hidden_size": [128],
-            "inter_size": [64],
-            "topk": [2],
-            "num_experts": [8],
-            "moe_tp_size": [2],
-            "moe_ep_size": [4],
-            "moe_dtype": ["bfloat16"],
-        },
-    }
-    for name, columns in shapes.items():
+    for name, columns in SHAPES.items():
         path = tmp_path / f"{name}_perf.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         n = len(next(iter(columns.values())))
