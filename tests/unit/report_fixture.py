@@ -276,6 +276,28 @@ def measurement() -> dict[str, Any]:
     }
 
 
+def regimes() -> dict[str, Any]:
+    """Return what each phase waits for."""
+    parts = ("arithmetic", "memory", "links", "launches")
+    phases = [
+        {
+            "phase": phase,
+            "regime": {"bound": bound},
+            "shares": dict(zip(parts, shares, strict=True)),
+            "effects": [{"knob": "precision", "change": "fp8", "verdict": "pays"}],
+        }
+        for phase, bound, shares in (
+            ("prefill", "compute", (0.9, 0, 0, 0.1)),
+            ("decode", "bandwidth", (0, 0.7, 0, 0.3)),
+        )
+    ]
+    curves = {
+        phase: [{key: n, **dict(zip(parts, (0.5, 0.25, 0.0, 0.25), strict=True))} for n in (1, 32, 1024)]
+        for phase, key in (("prefill", "prompt_tokens"), ("decode", "batch"))
+    }
+    return {"batch": 17.3, "input_tokens": 1154.7, "output_tokens": 211.1, "phases": phases, "curves": curves}
+
+
 def write_run(
     folder: Path, *, saving: bool = True, name: str = "azure-conv", requests: int = REQUESTS, measured: bool = True
 ) -> Path:
@@ -287,6 +309,7 @@ def write_run(
     write_parquet(folder / "frontier.parquet", "frontier", frontier(180, 4))
     write_parquet(folder / "draws.parquet", "draws", draws(saving, 5))
     write_json(folder / "workload.json", "workload", {"requests": requests, "histogram": histogram(6)})
+    write_json(folder / "regimes.json", "regimes", regimes())
     if measured:
         write_json(folder / "measured" / "measurement.json", "measurement", measurement())
     return folder

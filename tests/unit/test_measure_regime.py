@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wattlane.core.errors import InputError, MeasurementError
+from wattlane.core.regime import Bound, Sample, classify
 from wattlane.measure.quality import RANDOM_WEIGHTS, LogitDistance, logit_distance
-from wattlane.measure.regime import Bound, Sample, classify
 
 PARAMETERS = 8.03e9  # Llama-3.1-8B
 WEIGHT_BYTES = 4 * PARAMETERS  # fp32

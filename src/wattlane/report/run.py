@@ -61,6 +61,12 @@ class Run:
         return None if body is None else _checked_histogram(path, body)
 
     @cached_property
+    def regimes(self) -> dict[str, Any] | None:
+        """What each phase of the plan waits for, by the law."""
+        path = self.folder / "regimes.json"
+        return read_json(path, "regimes") if path.is_file() else None
+
+    @cached_property
     def measured(self) -> Measured | None:
         """The real engine measured beside the study, if there was one."""
         path = self.folder / "measured" / "measurement.json"

@@ -21,6 +21,7 @@ from wattlane.core.served import write_served
 from wattlane.core.types import Deployment
 from wattlane.core.version import VERSION
 from wattlane.model.jit import source_hash
+from wattlane.model.regime import regimes
 from wattlane.plan.knobs import path as knob_path
 from wattlane.plan.scenario import Score
 from wattlane.plan.search import Search, fewest_replicas_baseline, words
@@ -183,7 +184,19 @@ def _write(setting: Setting, found: Found, draws: Draws, folder: Path, study_pat
     write_parquet(folder / "draws.parquet", "draws", _draws_table(draws))
     shown = describe(scenario.workload) | {"histogram": histogram(scenario.workload)}
     write_json(folder / "workload.json", "workload", shown)
+    write_json(folder / "regimes.json", "regimes", _regimes(setting, sides["plan"]))
     write_json(folder / "summary.json", "summary", body)
+
+
+def _regimes(setting: Setting, plan: Side) -> dict[str, Any]:
+    """Return what each phase of the plan waits for, at its mean batch and the workload's mean lengths."""
+    scenario = setting.scenario
+    case = replace(scenario.case, clock_hz=plan.score.deployment.clock_hz)
+    lengths = (float(tokens.mean()) for tokens in (scenario.workload.input_tokens, scenario.workload.output_tokens))
+    prompt, output = (max(tokens, 1.0) for tokens in lengths)
+    batch = max(plan.score.mean_batch, 1.0)
+    found = regimes(case, batch=batch, input_tokens=prompt, output_tokens=output, profile=scenario.profile)
+    return found.as_dict()
 
 
 def _power(sides: dict[str, Side], end_s: float) -> pl.DataFrame:

@@ -54,6 +54,10 @@ def predict(
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
     law: Annotated[Path | None, typer.Option(help="A law file of wattlane fit, asked instead of a profile.")] = None,
+    regime: Annotated[
+        bool,
+        typer.Option("--regime", help="Say what each phase waits for and which knobs pay; -o writes regimes.json."),
+    ] = False,
     draws: Annotated[int, typer.Option(help="Intervals from so many seeded draws; 0: the delta method.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, in SI units.")] = False,
@@ -78,6 +82,9 @@ def predict(
     from wattlane.model.predict import predict as predicted
 
     case, own = _case(model, gpu, profile, precision, tp, clock_mhz)
+    if regime:
+        _regime(case, own, (batch, input, output), out, as_json)
+        return
     asked = {"batch": batch, "input_tokens": input, "output_tokens": output, "data_parallel": dp}
     found = predicted(case, **asked, power_cap_w=power_cap_w, profile=own, draws=draws, seed=seed)  # type: ignore[arg-type]
     if as_json:
@@ -100,6 +107,25 @@ def _case(
         raise InputError("predict: found no --model or no --gpu; expected both, or a law file with --law")
     clock_hz = None if clock_mhz is None else clock_mhz * 1e6
     return Case(gpus.gpu(gpu), resolve_model(model), precision, tp, clock_hz), own
+
+
+def _regime(
+    case: Case, own: Profile | None, asked: tuple[float, float | None, float], out: Path | None, as_json: bool
+) -> None:
+    from wattlane.cli.regime_words import regime_words
+    from wattlane.core.files import write_json
+    from wattlane.model.regime import regimes
+
+    batch, prompt, output = asked
+    if prompt is None:
+        raise InputError("predict --regime: found no --input; expected the tokens of a prompt")
+    found = regimes(case, batch=batch, input_tokens=prompt, output_tokens=output, profile=own)
+    if out is not None:
+        write_json(out, "regimes", found.as_dict())
+    if as_json:
+        emit_json(found.as_dict())
+        return
+    typer.echo(regime_words(found))
 
 
 def _table(cases: Path, out: Path | None, profile: Path | None, as_json: bool) -> None:

@@ -10,9 +10,10 @@ from wattlane.report.figures.knobs import KNOBS
 from wattlane.report.figures.lengths import LENGTHS
 from wattlane.report.figures.phases import PHASES
 from wattlane.report.figures.power import POWER
+from wattlane.report.figures.regimes import REGIMES
 from wattlane.report.run import Run
 
-FIGURES: tuple[Figure[Run], ...] = (FRONTIER, KNOBS, PHASES, DRAWS, POWER, LENGTHS)
+FIGURES: tuple[Figure[Run], ...] = (FRONTIER, KNOBS, PHASES, DRAWS, POWER, LENGTHS, REGIMES)
 
 
 def find(name: str) -> Figure[Run]:
