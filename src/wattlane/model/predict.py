@@ -16,17 +16,28 @@ per second. `ttft_s` is the prefill of one request alone on a replica: no queue,
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError, OutOfRangeError
-from wattlane.core.types import Estimate
+from wattlane.core.types import Boundary, Estimate
 from wattlane.model import iteration as it
 from wattlane.model.laws.phase import Case
-from wattlane.model.predict_rows import REFUSAL_FACTOR, Answer, Asked, Deployed, answer, notes_of, reasons_of
+from wattlane.model.node import SCOPES
+from wattlane.model.node import SOURCE as NODE_SOURCE
+from wattlane.model.predict_rows import (
+    REFUSAL_FACTOR,
+    Answer,
+    Asked,
+    Deployed,
+    answer,
+    at_the_wall,
+    notes_of,
+    reasons_of,
+)
 from wattlane.model.profile import Profile, draw, profile_for
 from wattlane.model.steady import effective_context, steady
 
@@ -48,7 +59,9 @@ UNITS = {
 class Prediction:
     """What a deployment does in steady serving; `reasons` says why it is extrapolated, empty if not.
 
-    `input_tokens` is None where the prompt was marginalised over a prior; `clock_hz` is the clock it runs at.
+    `wall_*` are of the deployment's share of full servers, `wall_alone_w` of the servers it needs with their other GPUs
+    idle; None unless asked. `input_tokens` is None where the prompt was marginalised over a prior; `clock_hz` is the
+    clock it runs at.
     """
 
     profile: str
@@ -65,6 +78,9 @@ class Prediction:
     clock_hz: float
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    wall_power_w: Estimate | None = None
+    wall_energy_j_per_output_token: Estimate | None = None
+    wall_alone_w: float | None = None
 
     @property
     def extrapolated(self) -> bool:
@@ -90,6 +106,7 @@ def predict(
     profile: Profile | None = None,
     data_parallel: int = 1,
     power_cap_w: float | None = None,
+    scope: str = "gpu",
     draws: int = 0,
     seed: int = 0,
 ) -> Prediction:
@@ -103,6 +120,7 @@ def predict(
         profile: asked instead of the shipped one of the GPU.
         data_parallel: replicas.
         power_cap_w: per GPU; the highest clock that keeps it is taken, at most the clock of `case`.
+        scope: "wall" adds watts and joules of whole servers, by `wattlane.model.node`.
         draws: 0 takes the delta method; else the interval is of so many seeded draws.
         seed: of the draws.
 
@@ -116,6 +134,7 @@ def predict(
     prompt, cap = (np.nan if value is None else float(value) for value in (input_tokens, power_cap_w))
     asked = Asked(np.zeros(1, dtype=np.int64), *(np.array([float(v)]) for v in (batch, prompt, output_tokens, cap)))
     problems = [] if draws >= 0 else [f"draws is {draws}; expected at least 1, or 0 for none"]
+    problems += [] if scope in SCOPES else [f"scope is {scope!r}; expected one of {', '.join(SCOPES)}"]
     if draws > 0 and (data_parallel > 1 or power_cap_w is not None or input_tokens is None):
         problems.append("draws are for one replica with a given prompt and no cap; ask without draws")
     found = answer([deployed], asked)
@@ -125,14 +144,25 @@ def predict(
         interval = drawn_interval(known, case, batch, prompt, output_tokens, draws=draws, seed=seed)
     reasons = reasons_of(deployed, bool(found.outside[0]), batch / data_parallel)
     notes = notes_of(deployed, input_tokens is None)
-    estimates = {
+    estimates: dict[str, Any] = {
         name: Estimate(float(mean), float(min(lo, mean)), float(max(hi, mean)), unit, bool(reasons), LEVEL)
         for (name, unit), mean, lo, hi in zip(UNITS.items(), found.rows.mean[:, 0], *interval, strict=True)
     }
     clock_hz = float(found.rows.clock_hz[0])
-    return Prediction(
+    one = Prediction(
         known.name, batch, input_tokens, output_tokens, **estimates, clock_hz=clock_hz, reasons=reasons, notes=notes
     )
+    return one if scope != Boundary.WALL else _with_wall(one, deployed, found)
+
+
+def _with_wall(one: Prediction, deployed: Deployed, found: Answer) -> Prediction:
+    columns = at_the_wall([deployed], np.zeros(1, dtype=np.int64), found.rows)
+    estimates: dict[str, Any] = {}
+    for name, unit in (("wall_power_w", "W"), ("wall_energy_j_per_output_token", "J/token")):
+        mean, lo, hi = (float(columns[f"{name}{end}"][0]) for end in ("", "_lo", "_hi"))
+        estimates[name] = Estimate(mean, lo, hi, unit, one.extrapolated, LEVEL)
+    alone = float(columns["wall_alone_w"][0])
+    return replace(one, **estimates, wall_alone_w=alone, notes=(*one.notes, NODE_SOURCE))
 
 
 def _refuse(found: Answer, profile: Profile, problems: list[str]) -> None:

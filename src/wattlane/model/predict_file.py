@@ -55,7 +55,7 @@ def write_predictions(table: pl.DataFrame, path: Path) -> None:
         raise InputError(f"{path}: found suffix {path.suffix!r}; expected one of {', '.join(FORMATS)}")
 
 
-def predict_file(cases: Path, out: Path, profile: Path | None = None) -> dict[str, Any]:
+def predict_file(cases: Path, out: Path, profile: Path | None = None, scope: str = "gpu") -> dict[str, Any]:
     """Read a table of cases, write it with its predictions to `out`, and return counts, refusals and seconds.
 
     Raises:
@@ -68,7 +68,7 @@ def predict_file(cases: Path, out: Path, profile: Path | None = None) -> dict[st
     began = time.perf_counter()
     table = read_cases(cases)
     read = time.perf_counter()
-    found = predict_table(table, profile=own, folder=cases.parent)
+    found = predict_table(table, profile=own, folder=cases.parent, scope=scope)
     done = time.perf_counter()
     write_predictions(found.table, out)
     written = time.perf_counter()

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError
+from wattlane.core.facts.nodes import node_of
 from wattlane.model.clock import SOURCE
 from wattlane.model.laws.phase import Case
+from wattlane.model.node import wall, wall_energy
 from wattlane.model.predict_bundle import Bundle, bundle
 from wattlane.model.predict_core import (
     PROMPT_LOG_SD,
@@ -272,3 +274,21 @@ def reasons_of(d: Deployed, outside: bool, batch: float | None = None) -> tuple[
 def notes_of(d: Deployed, marginal: bool) -> tuple[str, ...]:
     """Return in words what an answer rests on; `marginal`: its prompt length was not given."""
     return (*d.notes, PROMPT_SOURCE) if marginal else d.notes
+
+
+def at_the_wall(deployments: Sequence[Deployed], index: NDArray[np.int64], rows: Rows) -> dict[str, Floats]:
+    """Return columns of watts and joules at the wall by name, (n,), NaN where a row has no prediction."""
+    names = ("wall_power_w", "wall_energy_j_per_output_token")
+    out = {f"{name}{end}": np.full(len(index), np.nan) for name in names for end in ("", "_lo", "_hi")}
+    out["wall_alone_w"] = np.full(len(index), np.nan)
+    gpus = np.array([float(d.data_parallel * d.case.tensor_parallel) for d in deployments] + [np.nan])[index]
+    boards = [d.case.gpu.name for d in deployments]
+    for name in dict.fromkeys(boards):
+        mine = np.array([board == name for board in boards] + [False])[index] & ~np.isnan(rows.mean[0])
+        board = deployments[boards.index(name)].case.gpu
+        power = tuple(part[0, mine] for part in (rows.mean, rows.lo, rows.hi))
+        found = wall(node_of(name), board, gpus[mine], *power)
+        energy = wall_energy(found, power[0], (rows.mean[4, mine], rows.lo[4, mine], rows.hi[4, mine]))
+        for column, values in zip(out, (found.mean_w, found.lo_w, found.hi_w, *energy, found.alone_w), strict=True):
+            out[column][mine] = values
+    return out

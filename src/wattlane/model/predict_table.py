@@ -33,14 +33,17 @@ from wattlane.core.facts.gpus import Gpu, gpu
 from wattlane.core.facts.models import Model, model
 from wattlane.core.types import Boundary
 from wattlane.model.laws.phase import Case
+from wattlane.model.node import SCOPES
+from wattlane.model.node import SOURCE as NODE_SOURCE
 from wattlane.model.predict import UNITS
-from wattlane.model.predict_rows import Asked, Deployed, answer, notes_of, reasons_of
+from wattlane.model.predict_rows import Asked, Deployed, answer, at_the_wall, notes_of, reasons_of
 from wattlane.model.profile import Profile, profile_for
 
 COUNTS = ("num_gpus", "tp", "ep", "dp")
 TEXTS = ("model", "model_config", "gpu", "precision", "engine")
 NUMBERS = ("batch", "input_tokens", "output_tokens", "clock_hz", "power_cap_w")
 REQUIRED = ("gpu", "batch", "output_tokens")
+WALL = ("wall_power_w", "wall_power_w_lo", "wall_power_w_hi", "wall_alone_w")
 KEYS = ("model", "model_config", "gpu", "num_gpus", "tp", "ep", "dp", "precision", "clock_hz", "engine", "capped")
 RESULTS = tuple(f"{name}{end}" for name in UNITS for end in ("", "_lo", "_hi"))
 ADDED = (*RESULTS, "forced_clock_hz", "extrapolated", "extrapolated_why", "scope", "notes", "refused")
@@ -57,18 +60,21 @@ class Predicted:
     deployments: int
 
 
-def predict_table(table: pl.DataFrame, *, profile: Profile | None = None, folder: Path | None = None) -> Predicted:
+def predict_table(
+    table: pl.DataFrame, *, profile: Profile | None = None, folder: Path | None = None, scope: str = "gpu"
+) -> Predicted:
     """Return `table` with a prediction or the reasons of a refusal in every row.
 
     Args:
         table: the columns above.
         profile: asked for the rows of its GPU instead of the shipped one.
+        scope: "wall" adds watts and joules of whole servers, by `wattlane.model.node`.
         folder: what paths in `model_config` are relative to; the working folder unless given.
 
     Raises:
         InputError: columns are missing, or an input column has the name of an output column; all are named.
     """
-    _check_columns(table)
+    _check_columns(table, scope)
     cases, problems = _typed(table)
     groups, index = _grouped(cases.select(KEYS))
     resolver = _Resolver(profile, folder or Path())
@@ -92,18 +98,23 @@ def predict_table(table: pl.DataFrame, *, profile: Profile | None = None, folder
         forced = np.where(np.isnan(asked.power_cap_w), np.nan, found.rows.clock_hz)
         table = table.with_columns(pl.Series("forced_clock_hz", forced, nan_to_null=True))
     out = table.with_columns(_results(found.rows), **_said(deployments, asked, found.outside, refusals))
+    if scope == Boundary.WALL:
+        columns = at_the_wall(deployments, asked.index, found.rows)
+        said = pl.lit(f"{Boundary.GPU.value}, {Boundary.WALL.value}").alias("scope")
+        out = out.with_columns([pl.Series(name, values, nan_to_null=True) for name, values in columns.items()])
+        out = out.with_columns(said, pl.col("notes") + f"; {NODE_SOURCE}")
     far = len(set(found.far) - set(found.bad))
     return Predicted(out, len(table) - len(refusals), len(found.bad), far, len(groups))
 
 
-def _check_columns(table: pl.DataFrame) -> None:
-    problems = []
+def _check_columns(table: pl.DataFrame, scope: str) -> None:
+    problems = [] if scope in SCOPES else [f"scope is {scope!r}; expected one of {', '.join(SCOPES)}"]
     missing = [name for name in REQUIRED if name not in table.columns]
     if "model" not in table.columns and "model_config" not in table.columns:
         missing.insert(0, "model or model_config")
     if missing:
         problems.append(f"missing columns {', '.join(missing)}; found {', '.join(table.columns)}")
-    taken = [name for name in ADDED if name in table.columns]
+    taken = [name for name in (*ADDED, *(WALL if scope == Boundary.WALL else ())) if name in table.columns]
     if taken:
         problems.append(f"columns {', '.join(taken)} would be written by the prediction; rename or drop them")
     if problems:

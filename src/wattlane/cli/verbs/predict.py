@@ -25,6 +25,8 @@ WORDS = {
     "energy_j_per_output_token": "GPU energy, prefill included",
     "prefill_j_per_token": "per input token, added to a running batch",
     "decode_j_per_token": "per output token, prefill excluded",
+    "wall_power_w": "at the wall, its share of full servers",
+    "wall_energy_j_per_output_token": "at the wall, prefill included",
 }
 
 
@@ -54,6 +56,9 @@ def predict(
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
     law: Annotated[Path | None, typer.Option(help="A law file of wattlane fit, asked instead of a profile.")] = None,
+    scope: Annotated[
+        str, typer.Option(help="gpu, or wall: watts and joules of whole servers beside the GPUs'.")
+    ] = "gpu",
     regime: Annotated[
         bool,
         typer.Option("--regime", help="Say what each phase waits for and which knobs pay; -o writes regimes.json."),
@@ -72,7 +77,7 @@ def predict(
     wattlane predict cases.csv -o predictions.parquet
     """
     if cases is not None:
-        _table(cases, out, profile, as_json)
+        _table(cases, out, profile, scope, as_json)
         return
     if output is None or (law is not None and input is None):
         raise InputError("predict: found no --output (and, with --law, --input); expected tokens, or a table of cases")
@@ -85,7 +90,7 @@ def predict(
     if regime:
         _regime(case, own, (batch, input, output), out, as_json)
         return
-    asked = {"batch": batch, "input_tokens": input, "output_tokens": output, "data_parallel": dp}
+    asked = {"batch": batch, "input_tokens": input, "output_tokens": output, "data_parallel": dp, "scope": scope}
     found = predicted(case, **asked, power_cap_w=power_cap_w, profile=own, draws=draws, seed=seed)  # type: ignore[arg-type]
     if as_json:
         emit_json(found.as_dict())
@@ -128,12 +133,12 @@ def _regime(
     typer.echo(regime_words(found))
 
 
-def _table(cases: Path, out: Path | None, profile: Path | None, as_json: bool) -> None:
+def _table(cases: Path, out: Path | None, profile: Path | None, scope: str, as_json: bool) -> None:
     from wattlane.model.predict_file import predict_file
 
     if out is None:
         raise typer.BadParameter("expected a table to write, -o PREDICTIONS.parquet", param_hint="-o")
-    found = predict_file(cases, out, profile)
+    found = predict_file(cases, out, profile, scope)
     if as_json:
         emit_json(found)
         return
@@ -156,7 +161,9 @@ def _print(found: Prediction, model: str) -> None:
         f"{model}, batch {found.batch:g}, {prompt}, {found.output_tokens:g} out, "
         f"{found.clock_hz / 1e6:.0f} MHz: {found.profile}"
     )
-    _print_estimates({name: getattr(found, name) for name in WORDS})
+    _print_estimates({name: value for name in WORDS if (value := getattr(found, name)) is not None})
+    if found.wall_alone_w is not None:
+        typer.echo(f"  {'wall_alone_w':<30}{found.wall_alone_w:>10.4g} W: the servers it needs, their other GPUs idle")
     for reason in found.reasons:
         say.print(f"extrapolated: {reason}", markup=False, soft_wrap=True)
     for note in found.notes:
@@ -166,7 +173,7 @@ def _print(found: Prediction, model: str) -> None:
 def _print_estimates(estimates: Mapping[str, Estimate]) -> None:
     for name, value in estimates.items():
         typer.echo(
-            f"  {name:<26}{value.mean:>10.4g} [{value.lo:.4g}, {value.hi:.4g}] {value.unit:<9} {WORDS.get(name, '')}"
+            f"  {name:<30}{value.mean:>10.4g} [{value.lo:.4g}, {value.hi:.4g}] {value.unit:<9} {WORDS.get(name, '')}"
         )
 
 

@@ -21,10 +21,10 @@ def register(app: typer.Typer) -> None:
 
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="gpus, gpu, models, model, engine, factors, profiles, profile.")
+        str, typer.Argument(metavar="WHAT", help="gpus, gpu, models, model, engine, node, factors, profiles, profile.")
     ],
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="For gpu, model, engine and profile (of a GPU).")
+        str | None, typer.Argument(metavar="[NAME]", help="For gpu, model, engine, node and profile (of a GPU).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, in SI units.")] = False,
 ) -> None:
@@ -32,7 +32,7 @@ def show(
 
     Examples: wattlane show gpus · wattlane show gpu H100 · wattlane show model Llama-3.1-8B-Instruct ·
     wattlane show model path/to/config.json · wattlane show engine vllm ·
-    wattlane show profile H100
+    wattlane show profile H100 · wattlane show node H100
     """
     card = _card(what, name)
     if as_json:
@@ -54,6 +54,7 @@ def _card(what: str, name: str | None) -> Card:
         "gpu": cards.gpu_card,
         "model": cards.model_card,
         "engine": cards.engine_card,
+        "node": cards.node_card,
         "profile": _profile_card,
     }
     if what in lists:

@@ -10,6 +10,7 @@ from wattlane.core.facts.engines import engine_defaults
 from wattlane.core.facts.factors import all_factors
 from wattlane.core.facts.gpus import PRECISION_BYTES, all_gpus, gpu
 from wattlane.core.facts.models import Model, all_models
+from wattlane.core.facts.nodes import all_nodes, node_of
 
 
 class Row(NamedTuple):
@@ -112,6 +113,23 @@ def model_card(name: str) -> Card:
         if part.name not in skipped and getattr(known, part.name) not in (0, False)
     )
     return Card(known.name, (*counted, *stated, Row("source", source)), _model_body(known))
+
+
+def node_card(name: str) -> Card:
+    """Return the facts of a server, by its name or by the GPU that stands in it.
+
+    Raises:
+        UnknownNameError: neither a server nor a GPU.
+    """
+    found = all_nodes()[name] if name in all_nodes() else node_of(gpu(name).name)
+    rows = [Row("GPUs", ", ".join(found.gpus))]
+    for key, value in found.values.items():
+        low, high = found.ranges.get(key, (None, None))
+        rows.append(Row(key, f"{value:g}" if low is None else f"{value:g} [{low:g}, {high:g}]", found.sources[key]))
+    curve = ", ".join(f"{e:.0%} at {load:.0%}" for load, e in zip(found.psu_load, found.psu_efficiency, strict=True))
+    rows.append(Row("PSU efficiency", curve, found.sources["psu_efficiency"]))
+    body = {**asdict(found), "values": dict(found.values), "sources": dict(found.sources), "ranges": dict(found.ranges)}
+    return Card(f"{found.name}: {found.title}", tuple(rows), body)
 
 
 def engine_card(name: str) -> Card:
