@@ -92,10 +92,7 @@ def predict(
         return
     asked = {"batch": batch, "input_tokens": input, "output_tokens": output, "data_parallel": dp, "scope": scope}
     found = predicted(case, **asked, power_cap_w=power_cap_w, profile=own, draws=draws, seed=seed)  # type: ignore[arg-type]
-    if as_json:
-        emit_json(found.as_dict())
-        return
-    _print(found, case.model.name)
+    emit_json(found.as_dict()) if as_json else _print(found, case.model.name)
 
 
 def _case(
