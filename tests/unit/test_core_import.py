@@ -63,7 +63,7 @@ def test_public_names_of_the_facts_are_pinned() -> None:
     assert public(config) == {"model_from_config", "resolve_model"}
     assert public(engines) == {"EngineDefaults", "engine_defaults", "all_engines"}
     assert public(factors) == {"Factor", "factor", "all_factors"}
-    names = "Card Row gpus_card gpu_card models_card model_card engine_card factors_card"
+    names = "Card Row gpus_card gpu_card models_card model_card engine_card node_card factors_card"
     assert public(cards) == set(names.split())
 
 
