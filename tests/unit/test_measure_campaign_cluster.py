@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,12 @@ from measure_fake_trial import FakeRunner
 from wattlane.core.errors import MeasurementError, MissingExtraError
 from wattlane.core.files import read_parquet
 from wattlane.measure import campaign
+from wattlane.measure.campaigns import ray_cluster
+from wattlane.measure.campaigns.cells import expand
 from wattlane.measure.campaigns.grid import parse_grid
 from wattlane.measure.campaigns.ray_cluster import OnRay, away, own_meter
 from wattlane.measure.campaigns.schedule import Here
+from wattlane.measure.campaigns.trials import Trial
 
 GRID = """
 name = "g"
@@ -101,6 +105,35 @@ def test_a_worker_meters_the_one_gpu_it_was_given(monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         with pytest.raises(MeasurementError, match="expected"):
             own_meter()
+
+
+def test_an_engine_on_the_cpu_is_not_metered_by_the_gpu_of_its_worker(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(ray_cluster, "own_meter", lambda: "the worker's GPU")
+    monkeypatch.setattr(ray_cluster, "measure", lambda trial, _folder, meter: seen.append(meter))
+    build = SimpleNamespace(is_cpu_only=False)
+    monkeypatch.setattr(ray_cluster, "look_into", lambda _python: build)
+    for target, on_cpu in (
+        ("xllamacpp:precision=F16", False),
+        ("http://127.0.0.1:8000", False),
+        ("vllm:model=m", False),
+        ("transformers-inprocess:device=cpu", False),
+        ("vllm:model=m", True),
+    ):
+        build.is_cpu_only = on_cpu
+        text = f'name = "g"\ntarget = "{target}"\n[workload]\ntext = "burst:n=1"\n'
+        [cell] = expand(parse_grid("g", text))
+        ray_cluster.measure_on_own_gpu(Trial(cell, 0), tmp_path)
+    assert seen == [None, None, "the worker's GPU", None, None]
+
+
+def test_an_address_where_nothing_listens_is_told_at_once(tmp_path):
+    ray = FakeRay()
+    began_s = time.monotonic()
+    with pytest.raises(MeasurementError, match=r"no Ray cluster answers at '127\.0\.0\.1:1' .*refused"):
+        OnRay(tmp_path, "127.0.0.1:1", ray)
+    assert time.monotonic() - began_s < 5
+    assert "init" not in ray.options
 
 
 def test_a_cluster_that_does_not_answer_is_told(tmp_path):

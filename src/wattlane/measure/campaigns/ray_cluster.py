@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,8 +18,12 @@ from typing import Any
 from wattlane.core.errors import MeasurementError, MissingExtraError
 from wattlane.core.files import atomic
 from wattlane.measure.campaigns.trials import Outcome, Runner, Status, Trial, attempt, measure
+from wattlane.measure.engines import xllamacpp
+from wattlane.measure.engines.installed import look_into
 from wattlane.measure.meters.nvml import NvmlMeter, cards, connect
+from wattlane.measure.spec import parse_spec
 
+CONNECT_LIMIT_S = 5.0
 LAST = "measurement.json"  # what makes a trial finished is written after everything else
 
 
@@ -34,6 +39,7 @@ class OnRay:
         self._out = out
         self._ray = _ray() if ray is None else ray
         try:
+            _knock(address)
             self._ray.init(address=address, ignore_reinit_error=True)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise MeasurementError(
@@ -80,8 +86,22 @@ def take_in(outcome: Outcome, out: Path) -> Outcome:
 
 
 def measure_on_own_gpu(trial: Trial, folder: Path) -> None:
-    """Measure with the meter that the cell names, else with that of the one GPU that this worker was given."""
-    measure(trial, folder, own_meter() if trial.cell.meter is None else None)
+    """Measure with the meter that the cell names, else with that of the one GPU that this worker was given.
+
+    An engine that computes on the CPU is metered as it is without a cluster: the idle GPU says nothing of it.
+    """
+    is_own = trial.cell.meter is None and on_gpu(trial.cell.target)
+    measure(trial, folder, own_meter() if is_own else None)
+
+
+def on_gpu(target: str) -> bool:
+    """Return whether the engine of `target` is one of ours that computes on the worker's GPU."""
+    if target.startswith(("http://", "https://")):
+        return False
+    spec = parse_spec(target)
+    if spec.name == xllamacpp.NAME or spec.options.get("device", "") == "cpu":
+        return False
+    return not look_into(spec.options.get("python", "")).is_cpu_only
 
 
 def own_meter(library: Any = None) -> NvmlMeter:
@@ -102,6 +122,13 @@ def own_meter(library: Any = None) -> NvmlMeter:
             f"NVML lists {', '.join(uuids) or 'no GPU'}; expected {name!r}, which this worker was given"
         )
     return NvmlMeter([uuid], nvml)
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nothing listens at HOST:PORT; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
 
 
 def _ray() -> Any:
