@@ -11,13 +11,18 @@ from measure_fake_trial import FakeRunner, served_table, write_run
 
 from wattlane.cli.app import run as command
 from wattlane.core.errors import InputError
-from wattlane.core.files import write_json
+from wattlane.core.files import read_json, write_json
 from wattlane.core.served import write_served
 from wattlane.measure import campaign, compare
 from wattlane.measure.campaigns.grid import parse_grid
 from wattlane.measure.campaigns.schedule import Here
 from wattlane.measure.comparing.blocks import block_length, block_mean
-from wattlane.measure.comparing.differences import Verdict
+from wattlane.measure.comparing.differences import Verdict, between_trials
+from wattlane.measure.comparing.sides import read_side
+from wattlane.measure.energy.estimate import to_record, window_energy
+from wattlane.measure.meters.card import CardPriors, SimulatedCard
+from wattlane.measure.meters.loads import constant
+from wattlane.measure.schedule import DENSE_S, poll_times
 
 N = 60
 GRID = """
@@ -179,6 +184,61 @@ def test_the_meters_own_error_keeps_equal_readings_from_deciding(tmp_path):
     energy = the(compare(one, other).pairings[0], "energy_j_per_request")
     assert energy.verdict is Verdict.NOT_SHOWN
     assert energy.hi == pytest.approx(np.sqrt(2) / 4 / np.sqrt(6), rel=0.01)
+
+
+def trial_on(card, power_w, start_s, length_s=2.0):
+    """A row of a trial on a simulated card: its window's budget, as a campaign's figures hold it."""
+    end_s = start_s + length_s
+    polls = poll_times(start_s - 0.5, end_s + 2 * DENSE_S, (start_s, end_s), seed=int(1000 * start_s))
+    made = SimulatedCard(constant(power_w), card[1], clock=lambda: 0.0)
+    budget = window_energy(to_record(made.read_at(polls)), start_s, end_s).energy_j
+    energy = {"energy_j": budget.value, "energy_j_lo": budget.lo, "energy_j_hi": budget.hi}
+    gain = budget.parts()["sensor_gain_j"]
+    return energy | {"energy_j_per_request": budget.value, "energy_gain_half_j": gain, "card": card[0]}
+
+
+@pytest.mark.parametrize("cards", ["one card", "two cards"])
+def test_intervals_of_difference_and_ratio_cover_the_truth_with_the_gain_of_each_card_its_own(cards):
+    """30 W more on cards of unknown gain, trials that vary by 1 %: the gain is one in all trials of a card."""
+    rng, priors, length_s, n = np.random.default_rng(5), CardPriors(), 2.0, 4
+    difference, ratio, widths, as_if = [], [], [], []
+    for seed in range(60):
+        on_a = ("GPU-a", priors.draw(2 * seed))
+        on_b = on_a if cards == "one card" else ("GPU-b", priors.draw(2 * seed + 1))
+        powers = rng.normal(1.0, 0.01, (2, n)) * np.array([[270.0], [300.0]])
+        a = {i: trial_on(on_a, powers[0, i], 2.0 + rng.uniform(0, 1)) for i in range(n)}
+        b = {i: trial_on(on_b, powers[1, i], 2.0 + rng.uniform(0, 1)) for i in range(n)}
+        [one] = [d for d in between_trials(a, b, alike=True) if d.metric == "energy_j_per_request"]
+        difference.append(one.lo <= 30.0 * length_s <= one.hi)
+        ratio.append(one.relative_lo <= 300 / 270 - 1 <= one.relative_hi)
+        widths.append(one.relative_hi - one.relative_lo)
+        forgotten = {i: row | {"card": None} for i, row in a.items()}
+        [loose] = [d for d in between_trials(forgotten, b, alike=True) if d.metric == "energy_j_per_request"]
+        as_if.append(loose.relative_hi - loose.relative_lo)
+    assert np.mean(difference) >= 0.9
+    assert np.mean(ratio) >= 0.9
+    if cards == "one card":
+        assert np.median(widths) < 0.06  # 1 % a trial on four pairs, and no gain
+        assert np.median(as_if) > 1.5 * np.median(widths)  # a gain of each side's own
+    else:
+        assert np.median(widths) > 0.07  # two gains of 2.5 %
+
+
+def test_a_card_is_known_by_its_uuid_or_by_its_host_and_name(tmp_path):
+    [one, _] = cells_of(repeated(tmp_path, lambda t: 1.0, 200.0))
+
+    def cards(devices, host):
+        for place in sorted(one.glob("[0-9]*")):
+            body = read_json(place / "measurement.json")
+            write_json(place / "measurement.json", "measurement", {**body, "devices": devices})
+            if host:
+                write_json(place / "provenance.json", "provenance", {"host": host})
+        return {row["card"] for row in read_side(one).series[0].trials.values()}
+
+    assert cards([], None) == {None}
+    assert cards(["GPU-b", "GPU-a"], None) == {"GPU-a+GPU-b"}
+    assert cards(["package-0"], None) == {None}
+    assert cards(["package-0"], "node7") == {"node7: package-0"}
 
 
 def test_campaigns_are_matched_by_factors_and_the_rest_is_named(tmp_path):

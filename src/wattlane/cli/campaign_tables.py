@@ -84,7 +84,7 @@ def print_comparison(found: dict[str, Any]) -> None:
                 f"{one['a']:.4g}",
                 f"{one['b']:.4g}",
                 _estimate({**one, "mean": one["difference"]}),
-                "" if one["relative"] is None else f"{one['relative']:+.1%}",
+                _relative(one),
                 _verdict(one),
             ]
             for one in pairing["differences"]
@@ -100,3 +100,10 @@ def _verdict(one: dict[str, Any]) -> str:
     if one["needed"]:
         return f"{words}; {one['needed']} {one['basis']} would show it if it is real"
     return words
+
+
+def _relative(one: dict[str, Any]) -> str:
+    if one["relative"] is None:
+        return ""
+    lo, hi = one["relative_lo"], one["relative_hi"]
+    return f"{one['relative']:+.1%}" + ("" if lo is None else f" [{lo:+.1%}, {hi:+.1%}]")

@@ -46,6 +46,7 @@ def write_beside(folder: Path, provenance: Provenance, durations_s: Mapping[str,
             "written_at": now,
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "host": platform.node(),
             "durations_s": dict(durations_s),
         },
     )

@@ -13,7 +13,7 @@ from wattlane.core.provenance import Provenance
 from wattlane.core.served import latency
 from wattlane.core.types import Origin, Outcome, Slo
 from wattlane.core.workload import Workload
-from wattlane.measure.account import ABSENT, Energy, above_idle, metered, modelled_cpu, split
+from wattlane.measure.account import ABSENT, CPU_MODEL, Energy, above_idle, metered, modelled_cpu, split
 from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.idling import NOTHING_BEFORE, Before, levels
 from wattlane.measure.pick import Picked
@@ -101,6 +101,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         valid=verdict.valid,
         verdict=verdict.status,
         passes=driven.passes,
+        devices=_devices(energy, recorder),
         complete=not (driven.interrupted or driven.engine_ended),
         reasons=verdict.reasons,
         requests=len(table),
@@ -125,6 +126,12 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         folder=asked.folder,
         host={"cores": os.cpu_count(), "load_1_min": os.getloadavg()[0]},
     )
+
+
+def _devices(energy: Energy, recorder: Recorder) -> tuple[str, ...]:
+    is_modelled = energy.status is Origin.ABSENT or (energy.source or "").startswith(CPU_MODEL)
+    first = recorder.readings[0].channels if recorder.readings and not is_modelled else ()
+    return tuple(channel.device for channel in first)
 
 
 def _checked(asked: Conditions, driven: Driven, recorder: Recorder, busy_s: float) -> Checked:

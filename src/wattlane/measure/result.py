@@ -44,7 +44,8 @@ class PhaseResult:
 class Measurement:
     """One workload on one engine. `valid` is False when its figures must not be used; `reasons` say why and more.
 
-    `net` is the energy above idle with the weights loaded. `passes` is how often the workload ran in the window.
+    `net` is the energy above idle with the weights loaded. `passes` is how often the workload ran in the window,
+    `devices` which sensors gave a measured energy.
 
     `reasons` read "code: sentence". `complete` is False when the run was cut short.
     """
@@ -78,6 +79,7 @@ class Measurement:
     net: Energy = ABSENT
     idle: tuple[Idle, ...] = ()
     passes: int = 1
+    devices: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `measurement.json`."""
@@ -96,6 +98,7 @@ class Measurement:
             "window_s": self.window_s,
             "passes": self.passes,
             "energy": self.energy.as_dict(),
+            "devices": list(self.devices),
             "net_energy": self.net.as_dict(),
             "idle_w": self.idle_w,
             "idle": {one.level.value: one.as_dict() for one in self.idle},

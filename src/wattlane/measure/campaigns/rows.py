@@ -16,6 +16,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.files import read_json
 from wattlane.core.served import read_served
 from wattlane.core.types import Outcome as RequestOutcome
+from wattlane.measure.account import GAIN_PART
 from wattlane.measure.campaigns.trials import Outcome, Status, Trial, status_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
         "energy_j": _per(total_j, passes),
         "energy_j_lo": _per(energy["energy_j_lo"], passes),
         "energy_j_hi": _per(energy["energy_j_hi"], passes),
+        "energy_gain_half_j": _per(energy["error_parts"].get(GAIN_PART), passes),
         "energy_status": energy["status"],
         "energy_source": energy["source"],
         "boundary": energy["boundary"],

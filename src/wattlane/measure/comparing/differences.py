@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from wattlane.measure.campaigns.rows import per_request
 from wattlane.measure.comparing.blocks import block_mean
+from wattlane.measure.comparing.meter_error import MeterError, meter_error
 from wattlane.measure.comparing.sides import Figures
 from wattlane.measure.spread import repeats_to_show, spread
 
@@ -49,7 +50,8 @@ class Difference:
     """b − a of one metric. `basis` says whether the interval is over requests of one run a side, or over trials.
 
     `needed` is how many of the basis would show this difference if the spread stays; None when it is shown, or none
-    would. `like_for_like` is False where boundary or origin of an energy differ.
+    would. `relative` is b/a − 1, with its own interval over trials. `like_for_like` is False where boundary or origin
+    of an energy differ.
     """
 
     metric: str
@@ -64,6 +66,8 @@ class Difference:
     verdict: Verdict
     needed: int | None
     like_for_like: bool = True
+    relative_lo: float | None = None
+    relative_hi: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -76,7 +80,10 @@ def is_energy(metric: str) -> bool:
 
 
 def between_trials(a: Mapping[int, Figures], b: Mapping[int, Figures], alike: bool) -> list[Difference]:
-    """Return the differences over trials of the same number; `alike` is whether energies are like for like."""
+    """Return the differences over trials of the same number; `alike` is whether energies are like for like.
+
+    The gain of a card's sensor is one in all its trials: it scales a difference and cancels in a ratio on that card.
+    """
     pairs, found = sorted(a.keys() & b.keys()), []
     for metric in SERIES_METRICS:
         both = [i for i in pairs if a[i].get(metric) is not None and b[i].get(metric) is not None]
@@ -85,23 +92,28 @@ def between_trials(a: Mapping[int, Figures], b: Mapping[int, Figures], alike: bo
         deltas = [float(b[i][metric]) - float(a[i][metric]) for i in both]
         one = spread(deltas)
         assert one is not None
-        half = one.half_width
-        if half is not None and is_energy(metric):
-            half = math.hypot(half, _meter_half([(a[i], b[i]) for i in both], metric))
+        error = meter_error([(a[i], b[i]) for i in both], metric) if is_energy(metric) else MeterError()
+        # the spread over trials holds the random parts of their windows; two trials may agree by chance
+        half = None if one.half_width is None else math.hypot(max(one.half_width, error.random), error.gain)
         mean_a = math.fsum(float(a[i][metric]) for i in both) / len(both)
-        found.append(_difference(metric, "trials", len(both), mean_a, one.mean, half, one.sd, alike))
+        difference = _difference(metric, "trials", len(both), mean_a, one.mean, half, one.sd, alike)
+        ratio_half = _ratio_half([(float(a[i][metric]), float(b[i][metric])) for i in both], error)
+        if difference.relative is not None and ratio_half is not None:
+            lo, hi = difference.relative - ratio_half, difference.relative + ratio_half
+            difference = replace(difference, relative_lo=lo, relative_hi=hi)
+        found.append(difference)
     return found
 
 
-def _meter_half(pairs: list[tuple[Figures, Figures]], metric: str) -> float:
-    """Return the half-width that the meter's own errors put on the mean difference, errors of trials independent."""
-    total = 0.0
-    for pair in pairs:
-        for row in pair:
-            energy_j, lo, hi = row["energy_j"], row["energy_j_lo"], row["energy_j_hi"]
-            if energy_j and lo is not None and hi is not None:
-                total += ((hi - lo) / 2 / energy_j * float(row[metric])) ** 2
-    return math.sqrt(total) / len(pairs)
+def _ratio_half(pairs: list[tuple[float, float]], error: MeterError) -> float | None:
+    """Return the half-width of mean b / mean a: spread of b − (b/a) a over the pairs, and the meter's own error."""
+    a, b = (math.fsum(pair[side] for pair in pairs) for side in (0, 1))
+    if not a:
+        return None
+    seen = spread([other - b / a * one for one, other in pairs])
+    if seen is None or seen.half_width is None:
+        return None
+    return math.hypot(max(seen.half_width * len(pairs) / abs(a), error.ratio_random), error.ratio_gain)
 
 
 def between_requests(a: pl.DataFrame, b: pl.DataFrame, alike: bool) -> tuple[list[Difference], dict[str, Any]]:

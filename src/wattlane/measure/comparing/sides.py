@@ -19,6 +19,7 @@ from wattlane.core.served import read_served
 from wattlane.core.types import Origin
 from wattlane.measure.campaigns.rows import figures
 from wattlane.measure.campaigns.trials import finished
+from wattlane.measure.comparing.meter_error import CARD
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,7 +96,8 @@ def conditions_of(body: Mapping[str, Any]) -> dict[str, Any]:
 def _measurement(folder: Path) -> Side:
     body = read_json(folder / "measurement.json", "measurement")
     served = read_served(folder / "served.parquet")
-    one = Series(folder.name, {}, {0: figures(body, served)} if body["valid"] else {}, conditions_of(body))
+    trials = {0: figures(body, served) | {CARD: _card(body, folder)}} if body["valid"] else {}
+    one = Series(folder.name, {}, trials, conditions_of(body))
     return Side(folder, "measurement", served, (one,), {**one.conditions, "valid": body["valid"]})
 
 
@@ -114,9 +116,25 @@ def _cell(folder: Path, name: str, factors: Mapping[str, Any]) -> Series:
     for place in sorted(folder.glob("[0-9]*")):
         body = finished(place)
         if body is not None and body["valid"]:
-            trials[int(place.name)] = figures(body, read_served(place / "served.parquet"))
+            found = figures(body, read_served(place / "served.parquet"))
+            trials[int(place.name)] = found | {CARD: _card(body, place)}
             conditions = conditions_of(body)
     return Series(name, factors, trials, conditions)
+
+
+def _card(body: Mapping[str, Any], folder: Path) -> str | None:
+    """Return which sensors gave the energy: a UUID names a card anywhere, another name only on its host."""
+    devices = body.get("devices") or []
+    if not devices:
+        return None
+    named = "+".join(sorted(devices))
+    if all(str(device).startswith("GPU-") for device in devices):
+        return named
+    try:
+        host = read_json(folder / "provenance.json", "provenance").get("host")
+    except InputError:
+        return None
+    return f"{host}: {named}" if host else None
 
 
 def _requests(place: Path, file: Path) -> Side:
