@@ -12,6 +12,12 @@ def data_dir() -> Path | None:
     return Path(value) if value else None
 
 
+def wilkins_dir() -> Path | None:
+    """`WATTLANE_WILKINS`: folder of the released files of arXiv 2407.04014 and EASLI, used by tests; None if unset."""
+    value = os.environ.get("WATTLANE_WILKINS")
+    return Path(value) if value else None
+
+
 def cache_dir() -> Path:
     """`WATTLANE_CACHE`: where compiled kernels and downloaded traces are kept (default: ~/.cache/wattlane)."""
     value = os.environ.get("WATTLANE_CACHE")
