@@ -176,6 +176,24 @@ def test_diagnosis_picks_its_groups_and_refuses_columns_that_have_none():
         diagnose(runs, fit, ask, ["model"])
 
 
+def test_rivals_that_cannot_be_fitted_and_factors_of_many_levels_are_passed_over(tmp_path: Path):
+    many = records(batch=np.linspace(1, 9, 36), ticket=[f"t{i}" for i in range(36)])
+    ask = Ask("bilinear", "relative")
+    residuals = diagnose(many, fit_records(many, ask), ask, ["rack"]).body["residuals"]["energy_j"]
+    assert "ticket" not in residuals
+    assert [level["level"] for level in residuals["batch"]][:2] == ["1 to 2", "2 to 4"]
+    assert "rack" in residuals
+    short = pl.DataFrame({"input_tokens": [1.0, 5, 9], "output_tokens": [3.0, 1, 8], "energy_j": [5.0, 2, 30]})
+    two = Records.of(
+        short.with_columns(runtime_s=pl.col("energy_j"), model=pl.lit("m"), kv_cache=pl.lit(value=False)), "p"
+    )
+    found = diagnose(two, fit_records(two, Ask("cache_aware", order=2)), Ask("cache_aware", order=2)).body["rivals"]
+    assert [one["name"] for one in found if "refused" in one] == [
+        *("bilinear, least squares", "bilinear, relative, non-negative", "cache-aware, cache on"),
+        "cache-aware, cache off, 3 terms",
+    ]
+
+
 def test_too_few_rows_for_a_form_or_a_rival_are_said_and_do_not_stop_the_rest():
     rows = {"input_tokens": [1.0, 5, 9, 20], "output_tokens": [3.0, 1, 8, 5], "energy_j": [5.0, 2, 30, 19]}
     few = Records.of(pl.DataFrame({**rows, "runtime_s": [1.0, 2, 3, 4], "model": "m"}), "plain")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wattlane.core.errors import InputError
 from wattlane.core.files import sha256, write_json, write_parquet
 from wattlane.model.diagnosis.diagnose import Diagnosis, diagnose
-from wattlane.model.fitting import Ask, fit_records, write_law
+from wattlane.model.fitting import Ask, fit_records, named, provenance_of, single, write_law
+from wattlane.model.laws.table import LAW as TABLE_LAW
+from wattlane.model.laws.table import LookupTable, write_table
 from wattlane.model.records import Records, read_records
+from wattlane.model.records.cells import table_of
 from wattlane.model.records.from_campaign import TABLE
 from wattlane.model.request_law import RequestFit
 
@@ -21,7 +25,7 @@ FIT_FILE, RUNS_FILE = "fit.json", "runs.parquet"
 class FitResult:
     """The law as it was written, the runs it rests on, and its diagnosis where one was asked for."""
 
-    fit: RequestFit
+    fit: RequestFit | LookupTable
     records: Records
     diagnosis: Diagnosis | None = None
 
@@ -43,7 +47,7 @@ def fit_runs(
     Args:
         runs: tables of runs, folders of campaigns, or files of a published layout.
         out: the law file.
-        ask: the law and how to fit it.
+        ask: the law and how to fit it; `table` is the measured lookup, whose cells are the runs.
         model: the model whose runs are taken where there are several, and the name of the law.
         layout: of all files; None finds it out for each.
         where: column to value; other rows are not taken.
@@ -54,11 +58,18 @@ def fit_runs(
     Raises:
         InputError: runs that cannot be read, chosen or fitted; see `wattlane.model.fitting.fit_records`.
     """
-    ask.entry()
+    if ask.law != TABLE_LAW:
+        ask.entry()
+    elif report is not None:
+        raise InputError("law table has no residuals; expected no --report: the report of any other law scores it too")
     records = read_records(list(runs), layout).where(where or {})
     if model is not None and records.table["model"].n_unique() > 1 and not pool:
         records = records.where({"model": model})
     inputs = {path.name: sha256(path / TABLE if path.is_dir() else path) for path in runs}
+    if ask.law == TABLE_LAW:
+        table = table_of(single(records, pool), named(records, model))
+        write_table(replace(table, provenance=provenance_of(records, ask.law, inputs)), out)
+        return FitResult(table, records)
     fit = fit_records(records, ask, model=model, pool=pool, inputs=inputs)
     diagnosis = None
     if report is not None:

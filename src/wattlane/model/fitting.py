@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from wattlane.core.provenance import Provenance
 from wattlane.model.laws import bilinear, cache_aware
 from wattlane.model.observations import Observations
 from wattlane.model.records import Records, read_records
+from wattlane.model.registry import read_law
 from wattlane.model.request_law import RequestFit
 
 SPREAD_BATCH = 1.5  # ratio of largest to smallest mean batch from which the fit says that it pools them
@@ -35,13 +36,17 @@ LAWS = {
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Which law, how fitted. `method` of None is the law's own; `kv_cache` of None is read from the runs."""
+    """Which law, how fitted. `method` of None is the law's own; `kv_cache` of None is read from the runs.
+
+    With an `earlier` law of another system, few runs are enough: the fit is pooled with it.
+    """
 
     law: str = "bilinear"
     method: str | None = None
     intercept: bool = False
     kv_cache: bool | None = None
     order: int = 3
+    earlier: RequestFit | None = None
 
     def entry(self) -> Entry:
         """Return the law's functions; raise `UnknownNameError` if there is no such law."""
@@ -51,8 +56,8 @@ class Ask:
 
     @property
     def chosen_method(self) -> str:
-        """The method asked for, or the law's own."""
-        return self.method or self.entry().method
+        """The method asked for, or the law's own; `pooled` where there is an earlier law."""
+        return self.method or ("pooled" if self.earlier is not None else self.entry().method)
 
     def fit(self, table: Observations, model: str, provenance: Mapping[str, Any] | None = None) -> RequestFit:
         """Fit the law to `table`.
@@ -61,7 +66,7 @@ class Ask:
             UnknownNameError: no such law or method.
             InputError: rows or options that do not suit the law.
         """
-        options: dict[str, Any] = {"method": self.chosen_method, "provenance": provenance}
+        options: dict[str, Any] = {"method": self.chosen_method, "earlier": self.earlier, "provenance": provenance}
         if self.law == "cache_aware":
             if self.intercept:
                 raise InputError("found --intercept with law cache_aware; expected none: it is never negative")
@@ -87,17 +92,40 @@ def fit_records(
         UnknownNameError: no such law or method.
         InputError: runs of several kinds, runs that cannot be used, or no name of a model.
     """
+    name = named(single(records, pool), model)
+    said = records.only("kv_cache")
+    cached = ask.kv_cache if ask.kv_cache is not None else said if isinstance(said, bool) else None
+    asked = replace(ask, kv_cache=cached)
+    return asked.fit(records.observations(), name, provenance_of(records, ask.law, inputs))
+
+
+def single(records: Records, pool: bool = False) -> Records:
+    """Return the runs as they are if one law can be meant by them, or if they are to be pooled.
+
+    Raises:
+        InputError: runs of several models, systems, engines, boundaries or origins, all differences together.
+    """
     problems = [] if pool else records.mixed()
     if problems:
         raise InputError.gathered("one law describes one model on one system (--pool fits them together)", problems)
+    return records
+
+
+def named(records: Records, model: str | None) -> str:
+    """Return the name of the law: the one given, or the runs' own.
+
+    Raises:
+        InputError: neither is there.
+    """
     name = model or records.only("model")
     if name is None:
         raise InputError("found no name of a model in the runs; expected --model NAME")
-    said = records.only("kv_cache")
-    cached = ask.kv_cache if ask.kv_cache is not None else said if isinstance(said, bool) else None
-    asked = Ask(ask.law, ask.method, ask.intercept, cached, ask.order)
-    provenance = Provenance(inputs=inputs or {}, laws={ask.law: "1"}).as_dict() | {"runs": describe(records)}
-    return asked.fit(records.observations(), str(name), provenance)
+    return str(name)
+
+
+def provenance_of(records: Records, law: str, inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what a law file keeps of where it comes from."""
+    return Provenance(inputs=inputs or {}, laws={law: "1"}).as_dict() | {"runs": describe(records)}
 
 
 def describe(records: Records) -> dict[str, Any]:
@@ -129,3 +157,15 @@ def fit_table(table: Path, law: str, *, model: str, intercept: bool = False, met
 def write_law(fit: RequestFit, path: Path) -> None:
     """Write the file of a fitted law."""
     LAWS[fit.law].write(fit, path)
+
+
+def read_earlier(path: Path) -> RequestFit:
+    """Read the law that a pooled fit starts from.
+
+    Raises:
+        InputError: not a law of whole requests with intervals of its own.
+    """
+    law = read_law(path)
+    if not (isinstance(law, RequestFit) and all(side.covariance is not None for side in law.sides.values())):
+        raise InputError(f"{path}: expected a law that wattlane fit wrote, bilinear or cache_aware, with its errors")
+    return law

@@ -6,9 +6,8 @@ A side is y = c0·x0(in, out) + c1·x1(in, out) + ..., for energy (J) and for ru
     context           in·out + out²/2                      tokens read again when every output token reruns the prefix
     context_square    in²·out + in·out² + out³/3           the same for attention, which grows with the square
 
-Fits: `ols` as published; `relative` with non-negative coefficients on relative errors; `robust` the same with Huber
-weights. Prediction intervals are parametric: t-quantile of the residual spread and the covariance of the coefficients,
-wider by 1 + log2(r) where a token count lies a factor r outside the fitted range; ten times above it the law refuses.
+Prediction intervals are parametric: t-quantile of the residual spread and the covariance of the coefficients, wider by
+1 + log2(r) where a token count lies a factor r outside the fitted range; ten times above it the law refuses.
 """
 
 from __future__ import annotations
@@ -21,18 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wattlane.core.errors import InputError, OutOfRangeError, UnknownNameError
+from wattlane.core.errors import InputError, OutOfRangeError
 from wattlane.core.types import Estimate
 from wattlane.measure.phases.tails import t_quantile
-from wattlane.model.observations import Observations
 from wattlane.model.spread import Spread
-from wattlane.model.statistics.ols import ols
-from wattlane.model.statistics.relative import relative_fit
 
 Vector = NDArray[np.float64]
 UNITS = {"energy_j": "J", "runtime_s": "s"}
 TOKENS = ("input_tokens", "output_tokens")
-METHODS = ("ols", "relative", "robust")
 REFUSED_FACTOR = 10.0
 BILINEAR = ("in", "out", "in_out")
 TERMS: dict[str, Callable[[Vector, Vector], Vector]] = {
@@ -65,7 +60,8 @@ class Side:
     """One fitted response: a coefficient for each of `terms`, and an intercept (None if not in the form).
 
     `covariance` is (p, p) in the order intercept, then the terms; None where a law file gives coefficients alone.
-    `residual_sd` is in the unit of the response, or a share of the prediction where `relative`.
+    `residual_sd` is in the unit of the response, or a share of the prediction where `relative`. `rows` are those the
+    interval rests on, an earlier law's included.
     """
 
     coefficients: tuple[float, ...]
@@ -216,54 +212,3 @@ def design(
     tin, tout = np.asarray(input_tokens, dtype=float), np.asarray(output_tokens, dtype=float)
     columns = [TERMS[term](tin, tout) for term in terms]
     return np.column_stack([np.ones(len(tin)), *columns] if intercept else columns)
-
-
-def fit_side(table: Observations, response: str, terms: Sequence[str], method: str, intercept: bool) -> Side:
-    """Fit one response ("energy_j" or "runtime_s") on `terms`.
-
-    Raises:
-        UnknownNameError: no such method.
-        InputError: too few rows, token counts that do not tell the terms apart, or an intercept in a relative fit.
-    """
-    if method not in METHODS:
-        raise UnknownNameError("method of fitting", method, METHODS)
-    x = design(table.input_tokens, table.output_tokens, intercept, terms)
-    y: Vector = getattr(table, response)
-    if method == "ols":
-        found = ols(x, y, has_constant=intercept)
-        beta, covariance, spread = found.beta, found.covariance, found.residual_sd
-        left_out = found.residual / np.maximum(1.0 - found.leverage, 1e-12)
-        tested = found.f_statistic
-    else:
-        if intercept:
-            raise InputError(f"found an intercept with method {method}; expected none: a request of no tokens is none")
-        ols(x, y, has_constant=False)  # the same refusals: rows, and terms that can be told apart
-        close = relative_fit(x, y, robust=method == "robust")
-        beta, covariance, spread = close.beta, close.covariance, close.relative_sd
-        left_out = -close.residual * y / np.maximum(1.0 - close.leverage, 1e-12)
-        tested = math.nan
-    quality = _quality(y, x @ beta, left_out, tested)
-    first, rest = (float(beta[0]), beta[1:]) if intercept else (None, beta)
-    coefficients = tuple(float(value) for value in rest)
-    return Side(coefficients, first, covariance, spread, len(y), quality, tuple(terms), method != "ols")
-
-
-def _quality(y: Vector, fitted: Vector, left_out: Vector, tested: float) -> Quality:
-    rss, about_zero = float(((y - fitted) ** 2).sum()), float(y @ y)
-    about_mean = float(((y - y.mean()) ** 2).sum())
-    relative = np.abs(fitted - y) / np.abs(y)
-    varies = about_mean > 0
-    return Quality(
-        r2_uncentred=1.0 - rss / about_zero,
-        r2_centred=1.0 - rss / about_mean if varies else math.nan,
-        q2=1.0 - float(left_out @ left_out) / about_mean if varies else math.nan,
-        f_statistic=tested,
-        mape=float(relative.mean()),
-        median_ape=float(np.median(relative)),
-        negative_predictions=int(np.sum(fitted < 0)),
-    )
-
-
-def fitted_range(table: Observations) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest token counts of the rows."""
-    return {name: (float(getattr(table, name).min()), float(getattr(table, name).max())) for name in TOKENS}

@@ -12,6 +12,7 @@ from wattlane.core.errors import InputError
 
 if TYPE_CHECKING:
     from wattlane.model.fit_runs import FitResult
+    from wattlane.model.laws.table import LookupTable
     from wattlane.model.request_law import RequestFit
 
 PAGE = "report.html"
@@ -28,11 +29,11 @@ def fit(
     model: Annotated[
         str | None, typer.Option(help="Model whose runs are taken; the law's name. [default: the runs' own]")
     ] = None,
-    law: Annotated[str, typer.Option(help="Form of the law: bilinear, cache_aware.")] = "bilinear",
+    law: Annotated[str, typer.Option(help="Form of the law: bilinear, cache_aware, table.")] = "bilinear",
     method: Annotated[
         str | None,
         typer.Option(
-            help="ols (as published), relative (errors as shares, never negative) or robust. [default: law's]"
+            help="ols (as published), relative (errors as shares, never negative), robust, pooled. [default: law's]"
         ),
     ] = None,
     intercept: Annotated[bool, typer.Option("--intercept", help="Fit with an intercept; published without.")] = False,
@@ -54,6 +55,10 @@ def fit(
         list[str] | None,
         typer.Option(metavar="COLUMN", help="With --report: leave its groups out in turn. [default: all with groups]"),
     ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(metavar="LAW", help="A law of another system to start from: few runs are then enough."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the law file to stdout.")] = False,
 ) -> None:
     """Fit a law to measured runs of one model on one system. Rows that cannot be used are listed and refused.
@@ -64,11 +69,11 @@ def fit(
     """
     from wattlane.core.files import read_json
     from wattlane.model.fit_runs import fit_runs
-    from wattlane.model.fitting import Ask
+    from wattlane.model.fitting import Ask, read_earlier
 
     folder = None if report is None else report.parent if report.suffix == ".html" else report
     chosen = dict(_choice(text) for text in where or [])
-    ask = Ask(law, method, intercept, kv_cache, order)
+    ask = Ask(law, method, intercept, kv_cache, order, None if earlier is None else read_earlier(earlier))
     found = fit_runs(runs, out, ask, model=model, layout=layout, where=chosen, pool=pool, report=folder, by=by or [])
     emit_json(read_json(out)) if as_json else typer.echo(_words(found.fit))
     _say(found, out)
@@ -86,7 +91,7 @@ def _choice(text: str) -> tuple[str, str]:
 def _say(found: FitResult, out: Path) -> None:
     for note in found.fit.provenance.get("runs", {}).get("notes", []):
         say.print(f"note: {note}", markup=False, soft_wrap=True)
-    for name, side in found.fit.sides.items():
+    for name, side in getattr(found.fit, "sides", {}).items():
         count = side.quality.negative_predictions if side.quality else 0
         if count:
             say.print(f"{count} of the fitted rows get a negative {name}: such requests will be refused", markup=False)
@@ -99,7 +104,11 @@ def _page(folder: Path, path: Path) -> None:
     say.print(f"wrote {page([folder], path)}", markup=False)
 
 
-def _words(found: RequestFit) -> str:
+def _words(found: RequestFit | LookupTable) -> str:
+    from wattlane.model.laws.table import LookupTable
+
+    if isinstance(found, LookupTable):
+        return f"{found.model}: table of {len(found.cells)} cells, others between them interpolated and marked"
     terms = found.energy_j.terms
     lines = [f"{'':10}{''.join(f'{term:>16}' for term in (*terms, 'intercept'))}  R2 (centred)  MAPE (median)"]
     for name, side in found.sides.items():

@@ -84,12 +84,11 @@ def diagnose(records: Records, fit: RequestFit, ask: Ask, by: Sequence[str] = ()
         "residuals": {name: _by_factor(records, name, fitted[name]) for name in fitted},
         "provenance": dict(fit.provenance),
     }
-    first = next(iter(held), None)
-    if first is not None:
-        conformal = Conformal(first, *(held[first].spread(table, name) for name in UNITS))
-        fit = replace(fit, conformal=conformal)
+    first = next(iter(held))  # lengths always vary: without that there is no fit
+    conformal = Conformal(first, *(held[first].spread(table, name) for name in UNITS))
+    fit = replace(fit, conformal=conformal)
     columns = {f"fitted_{name}": values for name, values in fitted.items()}
-    columns |= {f"held_out_{name}": held[first].predicted[name] for name in UNITS if first is not None}
+    columns |= {f"held_out_{name}": held[first].predicted[name] for name in UNITS}
     runs = records.table.with_columns(*(pl.Series(name, values, nan_to_null=True) for name, values in columns.items()))
     return Diagnosis(fit, body, runs)
 

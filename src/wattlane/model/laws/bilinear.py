@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 from wattlane.model import law_files, request_files
 from wattlane.model.observations import Observations
-from wattlane.model.request_law import BILINEAR, Quality, RequestFit, Side, design, fit_side, fitted_range
+from wattlane.model.request_fitting import fit_side, fitted_range
+from wattlane.model.request_law import BILINEAR, Quality, RequestFit, Side, design
 
 LAW = "bilinear"
 NAMES = {"energy_j": ("a0", "a1", "a2"), "runtime_s": ("b0", "b1", "b2")}
@@ -40,16 +41,17 @@ def fit_bilinear(
     intercept: bool = False,
     method: str = "ols",
     kv_cache: bool | None = None,
+    earlier: RequestFit | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> BilinearFit:
-    """Fit both sides, by default as published: ordinary least squares.
+    """Fit both sides, by default as published: ordinary least squares; `pooled` starts from an `earlier` law.
 
     Raises:
         UnknownNameError: no such method.
         InputError: fewer rows than coefficients + 1, token counts that do not tell the terms apart, or an intercept in
             a relative fit.
     """
-    energy, runtime = (fit_side(table, name, BILINEAR, method, intercept) for name in NAMES)
+    energy, runtime = (fit_side(table, name, BILINEAR, method, intercept, earlier) for name in NAMES)
     return BilinearFit(model, energy, runtime, fitted_range(table), provenance or {}, method, kv_cache)
 
 

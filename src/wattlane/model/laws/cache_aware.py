@@ -25,7 +25,8 @@ from wattlane.core.errors import InputError
 from wattlane.model import law_files, request_files
 from wattlane.model.law import REQUESTS, Traits
 from wattlane.model.observations import Observations
-from wattlane.model.request_law import BILINEAR, RequestFit, fit_side, fitted_range
+from wattlane.model.request_fitting import fit_side, fitted_range
+from wattlane.model.request_law import BILINEAR, RequestFit
 
 LAW = "cache_aware"
 CUBIC = Traits(REQUESTS.axes, REQUESTS.answers, REQUESTS.rising, growth=(1.0, 8.0))
@@ -51,6 +52,7 @@ def fit_cache_aware(
     kv_cache: bool = True,
     order: int = 3,
     method: str = "relative",
+    earlier: RequestFit | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> CacheAwareFit:
     """Fit both sides with non-negative coefficients.
@@ -60,7 +62,8 @@ def fit_cache_aware(
         model: its name.
         kv_cache: whether the engine kept its cache during these runs.
         order: without a cache, 2 leaves the attention term out, 3 takes it in.
-        method: relative or robust.
+        method: relative, robust or pooled.
+        earlier: the law that `pooled` starts from.
         provenance: kept in the file.
 
     Raises:
@@ -72,7 +75,7 @@ def fit_cache_aware(
     if order not in ORDERS:
         raise InputError(f"found order {order}; expected 2 or 3")
     terms = BILINEAR if kv_cache else ORDERS[order]
-    energy, runtime = (fit_side(table, name, terms, method, False) for name in ("energy_j", "runtime_s"))
+    energy, runtime = (fit_side(table, name, terms, method, False, earlier) for name in ("energy_j", "runtime_s"))
     return CacheAwareFit(model, energy, runtime, fitted_range(table), provenance or {}, method, kv_cache)
 
 
