@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wattlane.plan.assign.cuts import Maximum, maximise
 from wattlane.plan.assign.elastic import slack
 from wattlane.plan.assign.lagrangian import Point, bounds, evaluate, loads, nearest, regret
-from wattlane.plan.assign.problem import Floats, Problem
+from wattlane.plan.assign.problem import Floats, Problem, weighted
 
 SAMPLE = 4096
 CONTESTED = 4096
@@ -64,7 +64,7 @@ def scale_of(problem: Problem) -> Scale:
     cost, requests = problem.cost[:, some], problem.requests[some]
     weight = float(problem.requests.sum()) / float(requests.sum())
     high = np.where(np.isfinite(cost), cost, -np.inf).max(axis=0)
-    change = weight * float((high - cost.min(axis=0)) @ requests)
+    change = weight * weighted(high - cost.min(axis=0), requests)
     size = np.array([_size(problem, r) for r in range(len(problem.rows))])
     return Scale(change if change > 0 else 1.0, size)
 
@@ -73,33 +73,34 @@ def _size(problem: Problem, r: int) -> float:
     row = problem.rows[r]
     total = float(problem.requests.sum())
     parts = [
-        float(np.abs(v) @ problem.requests) if isinstance(v, np.ndarray) else abs(v) * total
+        weighted(np.abs(v), problem.requests) if isinstance(v, np.ndarray) else abs(v) * total
         for v in row.columns.values()
     ]
     return max([*parts, 0.0]) or 1.0
 
 
 def solve_dual(problem: Problem, start: Floats | None = None) -> Dual:
-    """Return certified prices; `start` are prices of a similar problem, which save the sample."""
+    """Return certified prices; `start` are prices of a similar problem, which save steps."""
     scale = scale_of(problem)
     m = len(problem.requests)
     prices = np.zeros(len(problem.rows)) if start is None else start
     if len(problem.rows) == 0:
         return Dual(prices, evaluate(problem, prices).value, 0.0, False, scale, 0)
-    if start is None and m > 4 * SAMPLE:
-        prices = _on_sample(problem, scale)
+    if m > 4 * SAMPLE:
+        prices = _on_sample(problem, scale, start)
     found = _refined(problem, scale, prices, FEW_WIDENINGS)
     if found.unbounded and not slack(problem).any():
         return _refined(problem, scale, found.prices, MANY_WIDENINGS)
     return found
 
 
-def _on_sample(problem: Problem, scale: Scale) -> Floats:
+def _on_sample(problem: Problem, scale: Scale, start: Floats | None) -> Floats:
     step = len(problem.requests) // SAMPLE
     part = problem.take(np.arange(step // 2, len(problem.requests), step))
     weight = problem.requests.sum() / part.requests.sum()
     restricted = _Restricted(part, float(weight), 0.0, np.zeros(len(problem.rows)))
-    found, _ = _boxed(restricted, scale, None, LOOSE, FEW_WIDENINGS)
+    known = None if start is None else start / scale.prices
+    found, _ = _boxed(restricted, scale, known, LOOSE, FEW_WIDENINGS)
     return found.prices * scale.prices
 
 
@@ -130,7 +131,7 @@ def _part(problem: Problem, contested: NDArray[np.bool_], choice: NDArray[np.int
     """Return the dual of the contested kinds, the others held at their choice."""
     held = np.where(contested, 0, problem.requests)
     held_problem = Problem(problem.cost, held, problem.rows, problem.targets)
-    value = float(np.take_along_axis(problem.cost, choice[None].astype(np.intp), axis=0)[0] @ held)
+    value = weighted(problem.cost[choice, np.arange(len(choice))], held)
     return _Restricted(problem.take(np.flatnonzero(contested)), 1.0, value, loads(held_problem, choice))
 
 
@@ -142,7 +143,7 @@ class _Restricted:
         self.held_cost, self.held_loads = held_cost, held_loads
         # cost counts from the cheapest target of each kind, so that small differences keep their digits
         low = problem.cost.min(axis=0)
-        self.base = held_cost + weight * float(low @ problem.requests)
+        self.base = held_cost + weight * weighted(low, problem.requests)
         self.above = Problem(problem.cost - low, problem.requests, problem.rows, problem.targets)
         self.right = bounds(problem)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from wattlane.plan.assign.cuts import maximise
 from wattlane.plan.assign.lagrangian import Point, evaluate
-from wattlane.plan.assign.problem import Floats, Problem, Row
+from wattlane.plan.assign.problem import Floats, Problem, Row, weighted
 
 NONE = 1e-9  # of the bound: a smaller slack is rounding error
 
@@ -42,6 +42,6 @@ def slack(problem: Problem) -> Floats:
 def _largest(row: Row, problem: Problem) -> float:
     total = float(problem.requests.sum())
     return max(
-        [float(np.abs(v) @ problem.requests) if isinstance(v, np.ndarray) else total for v in row.columns.values()]
+        [weighted(np.abs(v), problem.requests) if isinstance(v, np.ndarray) else total for v in row.columns.values()]
         + [1e-12]
     )

@@ -42,7 +42,7 @@ def round_counts(problem: Problem, prices: Floats) -> Rounded | None:
             x = np.zeros(problem.cost.shape, np.int64)
             x[choice, np.arange(len(choice))] = problem.requests
             x[:, which] = graph.x
-            return Rounded(x, toll - graph.distances())
+            return Rounded(x, graph.worth())
         if len(which) == len(margin):
             return None
         near *= 8
@@ -146,11 +146,16 @@ class _Graph:
         self.excess[path[0][0]] -= amount
         self.excess[path[-1][1]] += amount
 
-    def distances(self) -> Floats:
-        """Return potentials of the targets above the end node: no residual edge is negative with them, (K,)."""
+    def worth(self) -> Floats:
+        """Return exact prices (K,): with them no residual edge is negative."""
         distance, _ = _bellman_ford(self.edges()[0], np.zeros(self.targets + 1))
-        potentials: Floats = distance[:-1] - distance[-1]
-        return potentials
+        prices: Floats = self.toll - distance[:-1] + distance[-1]
+        # where the bounds leave no freedom all prices may shift together; the least shift says what one change is worth
+        if self.most.sum() == self.total and prices.min() > 0:
+            prices = prices - prices.min()
+        elif self.least.sum() == self.total and prices.max() < 0:
+            prices = prices - prices.max()
+        return prices
 
 
 def _bellman_ford(cost: Floats, start: Floats) -> tuple[Floats, NDArray[np.intp]]:

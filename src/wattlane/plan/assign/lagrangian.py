@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wattlane.plan.assign.problem import Floats, Problem
+from wattlane.plan.assign.problem import Floats, Problem, weighted
 
 Choice = NDArray[np.int8]
 
@@ -74,7 +74,7 @@ def loads(problem: Problem, choice: Choice) -> Floats:
         for k, coefficient in row.columns.items():
             if isinstance(coefficient, np.ndarray):
                 mine = choice == k
-                out[r] += coefficient[mine] @ problem.requests[mine]
+                out[r] += weighted(coefficient[mine], problem.requests[mine])
             else:
                 out[r] += coefficient * counts[k]
     return out
@@ -98,4 +98,4 @@ def evaluate(problem: Problem, prices: Floats) -> Point:
     """Return D, a supergradient and the choice at `prices`, shape (R,)."""
     choice, best = cheapest(problem, prices)
     right = bounds(problem)
-    return Point(float(best @ problem.requests) - float(prices @ right), loads(problem, choice) - right, choice)
+    return Point(weighted(best, problem.requests) - float(prices @ right), loads(problem, choice) - right, choice)

@@ -24,6 +24,11 @@ Counts = NDArray[np.int64]
 Sense = Literal["<=", ">="]
 
 
+def weighted(values: Floats, weight: Counts | Floats) -> float:
+    """Return Σ values·weight, summed in pairs, without the threads of a BLAS that other work would stall."""
+    return float((values * weight).sum())
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Row:
     """One linear row. `columns` holds its coefficient per request by target: one number, or one per kind (m,).
@@ -59,7 +64,10 @@ class Row:
 
     def load(self, x: Counts | Floats) -> float:
         """Return the left side at an assignment x of shape (K, m)."""
-        return float(sum(v @ x[k] if isinstance(v, np.ndarray) else v * x[k].sum() for k, v in self.columns.items()))
+        parts = (
+            weighted(v, x[k]) if isinstance(v, np.ndarray) else v * float(x[k].sum()) for k, v in self.columns.items()
+        )
+        return float(sum(parts))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,11 +96,7 @@ class Problem:
 
     def objective(self, x: Counts) -> float:
         """Return Σ cost·x; pairs without requests count nothing, even where they are not admitted."""
-        total = 0.0
-        for cost, on_target in zip(self.cost, x, strict=True):
-            some = np.flatnonzero(on_target)
-            total += float(cost[some] @ on_target[some].astype(float))
-        return total
+        return float(np.multiply(self.cost, x, out=np.zeros(x.shape), where=x > 0).sum())
 
     def bounds_on_counts(self) -> tuple[Floats, Floats]:
         """Return the least and greatest number of requests of each target that the counting rows allow."""

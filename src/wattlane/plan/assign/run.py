@@ -15,13 +15,15 @@ from wattlane.plan.assign import relaxation
 from wattlane.plan.assign.ask import Ask
 from wattlane.plan.assign.baselines import baselines
 from wattlane.plan.assign.build import build
+from wattlane.plan.assign.frontier import TENTHS, Point, frontier
 from wattlane.plan.assign.kinds import Kinds, merge
 from wattlane.plan.assign.plan import Plan
+from wattlane.plan.assign.problem import Floats
 from wattlane.plan.assign.solve import solve
+from wattlane.plan.assign.streaming import Kept, read_kinds
 from wattlane.plan.assign.targets import Target, TargetSpec, law_paths, read_targets
 from wattlane.plan.assign.totals import totals
 from wattlane.plan.assign.values import Case, warnings
-from wattlane.workload import load
 
 
 def assign(
@@ -29,10 +31,11 @@ def assign(
     targets: Sequence[Target],
     ask: Ask | None = None,
     *,
+    start: Floats | None = None,
     seed: int = 0,
     limit_s: float = 60.0,
 ) -> Plan:
-    """Return the plan of a workload over targets.
+    """Return the plan of a workload over targets; `start` are the prices of a similar plan, which save steps.
 
     Raises:
         InputError: the ask is wrong; all problems together.
@@ -45,7 +48,7 @@ def assign(
     case = Case(tuple(targets), kinds, ask.negative)
     problem = build(case, ask)
     try:
-        solution = solve(problem, limit_s=limit_s)
+        solution = solve(problem, start, limit_s=limit_s)
     except InfeasibleError:
         raise InfeasibleError(relaxation.words(case, ask, problem)) from None
     seconds = time.perf_counter() - started
@@ -71,6 +74,28 @@ def assign_files(
         InputError: anything wrong in workload, laws or ask; all problems together.
         InfeasibleError: no plan keeps all limits.
     """
+    targets, kept, provenance = _read(workload, spec, ask, format, seed)
+    plan = assign(kept.kinds, targets, ask, seed=seed, limit_s=limit_s)
+    return replace(plan, provenance=provenance, notes=kept.notes)
+
+
+def frontier_files(
+    workload: Path, spec: TargetSpec, ask: Ask, zetas: Sequence[float] = TENTHS, *, limit_s: float = 60.0
+) -> tuple[tuple[Point, ...], Provenance]:
+    """Return one optimum for each weight, and where they come from.
+
+    Raises:
+        InputError: anything wrong in workload, laws, ask or weights; all problems together.
+        InfeasibleError: no plan keeps all limits.
+    """
+    targets, kept, provenance = _read(workload, spec, ask, None, None)
+    return frontier(Case(targets, kept.kinds, ask.negative), ask, zetas, limit_s=limit_s), provenance
+
+
+def _read(
+    workload: Path, spec: TargetSpec, ask: Ask, format: str | None, seed: int | None
+) -> tuple[tuple[Target, ...], Kept, Provenance]:
+    """Read all inputs; report everything that is wrong in any of them together."""
     problems: list[str] = []
     targets: tuple[Target, ...] = ()
     try:
@@ -79,12 +104,10 @@ def assign_files(
         problems.append(str(error))
     problems += ask.problems(len(spec.fits))
     try:
-        loaded = load(workload, format=format)
+        kept = read_kinds(workload, format)
     except WattlaneError as error:
         problems.append(str(error))
     if problems:
         raise InputError.gathered("assignment", problems)
-    plan = assign(loaded.workload, targets, ask, seed=seed, limit_s=limit_s)
-    hashes = {f"law {target.name}": sha256(path) for target, path in zip(targets, law_paths(spec), strict=True)}
-    provenance = Provenance(seed=seed, inputs={"workload": loaded.sha256, **hashes})
-    return replace(plan, provenance=provenance, notes=loaded.workload.notes)
+    laws = {f"law {target.name}": sha256(path) for target, path in zip(targets, law_paths(spec), strict=True)}
+    return targets, kept, Provenance(seed=seed, inputs={"workload": kept.sha256, **laws})

@@ -7,13 +7,12 @@ import importlib
 import typer
 
 # Each module defines `register(app)`; its own imports stay inside its function, so that --help is quick.
-COMMANDS = ("assign",)
+COMMANDS = ("assign", "frontier")
 
 
 def register(app: typer.Typer) -> None:
     """Add the group and its sub-commands to the application."""
     group = typer.Typer(help="Plans with a proof: assign requests to models.", no_args_is_help=True)
-    group.callback()(lambda: None)  # one sub-command alone would else become the group itself
     for command in COMMANDS:
         importlib.import_module(f"{__name__}.{command}").register(group)
     app.add_typer(group, name="plan")
