@@ -3,13 +3,11 @@
 One row a way of solving, in a process of its own so that the peak memory is its own: merged and unmerged, ceilings and
 floors, and a GPU-hour row. Lengths are drawn from the shipped shape of the Azure conversation trace, laws and scores
 are the published ones of Wilkins 2024. With `--pulp` the released program's form, one binary a pair of query and model,
-is solved beside it by PuLP's CBC at 20,000 queries. PuLP is no dependency of wattlane; install it in an environment of
-its own beside wattlane:
+is solved beside it by PuLP's CBC at 20,000 queries. PuLP is no dependency of wattlane; install it in a folder of its own:
 
-    python -m venv --system-site-packages peer && peer/bin/pip install pulp
-    peer/bin/python benchmarks/assign_speed.py --pulp
+    pip install --target peer pulp && PYTHONPATH=peer python benchmarks/assign_speed.py --pulp
 
-with the `python` that has wattlane installed. `--stream 44000000` writes a trace of that many rows and merges it from
+`--stream 44000000` writes a trace of that many rows and merges it from
 the file.
 """
 

@@ -20,8 +20,6 @@ from wattlane.plan.assign.solve import solve
 from wattlane.plan.assign.totals import Totals, totals
 from wattlane.plan.assign.values import Case
 
-ROW_TOLERANCE = 1e-9
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Baseline:
@@ -118,11 +116,7 @@ def scattered(kinds: Kinds, counts: Counts, random: np.random.Generator) -> Coun
 
 def broken(problem: Problem, x: Counts) -> tuple[str, ...]:
     """Return the rows an assignment does not keep, by name."""
-    out = []
-    for row in problem.rows:
-        excess = row.sign * (row.load(x) - row.bound)
-        if excess > ROW_TOLERANCE * max(1.0, abs(row.bound)):
-            out.append(row.name)
+    out = [row.name for row in problem.rows if not row.is_kept(x)]
     if (x[~np.isfinite(problem.cost)] > 0).any():
         out.append("limits of single requests")
     return tuple(out)

@@ -21,6 +21,8 @@ from wattlane.plan.assign.problem import Counts, Floats
 from wattlane.plan.assign.totals import totals
 from wattlane.plan.assign.values import Case
 
+FORECAST_ERROR = 1.5  # times the requests that were planned for
+FIXED_AMOUNTS = ("gpu_hours", "finish", "energy_cap")
 Z95 = 1.959963984540054  # two-sided 95 % of a normal
 
 
@@ -55,6 +57,7 @@ class Explanation:
     energy_j: float
     sigma_j: float | None
     savings: tuple[Saving, ...]
+    if_more: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,6 +72,7 @@ class Explanation:
             "energy_j_less_one_sigma": None if sigma is None else self.energy_j - sigma,
             "energy_j_plus_one_sigma": None if sigma is None else self.energy_j + sigma,
             "savings": [{name: getattr(saving, name) for name in fields} for saving in self.savings],
+            "if_more_requests": list(self.if_more),
             "warnings": list(self.warnings),
         }
 
@@ -85,6 +89,7 @@ class Explanation:
             f"  {line}" for line in self.binding or ("nothing: every request has its best target",)
         ]
         out += [f"  not binding: {', '.join(self.slack)}"] if self.slack else []
+        out += [f"with {FORECAST_ERROR:g} times the requests, routed alike: {line}" for line in self.if_more]
         out.append("energy against the baselines:")
         for saving in self.savings:
             change = "" if saving.accuracy_change is None else f", accuracy {saving.accuracy_change:+.4f}"
@@ -111,6 +116,7 @@ def explain(path: Path) -> Explanation:
         read.totals.energy_j,
         sigma,
         _savings(read),
+        _if_more(rows),
         tuple(read.body["warnings"]),
     )
 
@@ -127,6 +133,15 @@ def energy_error_j(case: Case, sums: Floats) -> float | None:
         part = line if side.intercept is not None else line[1:]
         variance += float(part @ side.covariance @ part)
     return math.sqrt(variance)
+
+
+def _if_more(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Return which fixed amounts are too small for more of the same requests; shares and means grow along."""
+    return tuple(
+        f"{row['name']} is short by {FORECAST_ERROR * row['used'] - row['bound']:.4g} {row['unit']}"
+        for row in rows
+        if row["equation"] in FIXED_AMOUNTS and FORECAST_ERROR * row["used"] > row["bound"]
+    )
 
 
 def _savings(read: Read) -> tuple[Saving, ...]:

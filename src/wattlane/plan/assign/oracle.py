@@ -10,6 +10,8 @@ import numpy as np
 from wattlane.core.extras import require
 from wattlane.plan.assign.problem import Counts, Floats, Problem
 
+FEASIBILITY = 1e-9
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Answer:
@@ -22,7 +24,7 @@ class Answer:
     infeasible: bool
 
     def integral(self) -> Counts:
-        """Return x rounded to whole requests: the solver keeps integrality to 1e-6 only."""
+        """Return x rounded to whole requests: the solver keeps integrality to a tolerance only."""
         assert self.x is not None
         return np.rint(self.x).astype(np.int64)
 
@@ -45,6 +47,8 @@ def solve_exactly(
     model.setOptionValue("threads", 1)
     model.setOptionValue("mip_rel_gap", 0.0)
     model.setOptionValue("mip_abs_gap", 0.0)
+    for name in ("mip_feasibility_tolerance", "primal_feasibility_tolerance"):
+        model.setOptionValue(name, FEASIBILITY)
     if enough is not None:
         model.setOptionValue("objective_target", enough)
     if np.isfinite(limit_s):
@@ -76,8 +80,10 @@ def _model(highspy: Any, problem: Problem, integral: bool, held: Floats | None) 
         line = np.zeros((targets, m))
         for k, coefficient in row.columns.items():
             line[k] = coefficient
-        blocks.append(sparse.csr_matrix(line.reshape(1, -1)))
-        right = row.bound - load
+        # the solver's tolerance is absolute: in these units it is one of the bound
+        unit = abs(row.bound) or float(np.abs(line).max()) or 1.0
+        blocks.append(sparse.csr_matrix(line.reshape(1, -1) / unit))
+        right = (row.bound - load) / unit
         low.append(np.array([-highspy.kHighsInf if row.sense == "<=" else right]))
         high.append(np.array([right if row.sense == "<=" else highspy.kHighsInf]))
     matrix = sparse.vstack(blocks, format="csr")

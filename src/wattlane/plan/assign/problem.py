@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+KEPT = 1e-8  # relative to the bound: a row broken by less is kept
 Sense = Literal["<=", ">="]
 
 
@@ -61,6 +62,11 @@ class Row:
         """Return the row over the chosen kinds."""
         columns = {k: v[which] if isinstance(v, np.ndarray) else v for k, v in self.columns.items()}
         return Row(self.name, self.equation, columns, self.sense, self.bound, self.unit)
+
+    def is_kept(self, x: Counts) -> bool:
+        """Return whether an assignment keeps the row, but for rounding error."""
+        size = Row(self.name, self.equation, {k: np.abs(v) for k, v in self.columns.items()}, "<=", 0.0, "").load(x)
+        return self.sign * (self.load(x) - self.bound) <= KEPT * max(abs(self.bound), size)
 
     def load(self, x: Counts | Floats) -> float:
         """Return the left side at an assignment x of shape (K, m)."""

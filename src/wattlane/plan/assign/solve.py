@@ -94,4 +94,6 @@ def _row_prices(problem: Problem, worth: Floats) -> Floats:
 
 def _by_rounding(problem: Problem, dual: Dual, limit_s: float) -> Solution:
     rounded = round_rows(problem, dual, limit_s)
+    if lost := [row.name for row in problem.rows if not row.is_kept(rounded.x)]:
+        raise InfeasibleError(f"the solver's plan breaks {', '.join(lost)}")
     return Solution(rounded.x, problem.objective(rounded.x), dual.value, dual.prices, rounded.bound, dual.rounds)
