@@ -105,6 +105,31 @@ def test_targets_of_one_model_are_told_apart_by_file_or_name(tmp_path: Path):
         read_targets(TargetSpec(files, gpus=(1,), needs_accuracy=False))
 
 
+def test_cache_aware_laws_are_targets_and_laws_of_other_things_are_not(tmp_path: Path):
+    from wattlane.model.laws.cache_aware import CacheAwareFit, write_cache_aware
+    from wattlane.model.laws.constant import Constant, write_constant
+    from wattlane.model.request_law import Side
+
+    terms = ("out", "context")
+    covariance = np.diag([1e-4, 1e-10])
+    energy = Side((2.0, 1e-3), None, covariance, 0.1, 30, terms=terms, relative=True)
+    write_cache_aware(
+        CacheAwareFit("m", energy, Side((0.01, 1e-5), terms=terms), {}, {}, "relative", False), tmp_path / "m.json"
+    )
+    (target,) = read_targets(TargetSpec([str(tmp_path / "m.json")], (0.5,)))
+    w = workload([100, 30], [20, 60])
+    plan = assign(w, (target, replace(target, name="other")), Ask("joules"))
+    expected = [2.0 * o + 1e-3 * (i * o + o**2 / 2) for i, o in ((100, 20), (30, 60))]
+    assert plan.totals.energy_j == pytest.approx(sum(expected))
+    assert plan.solution.objective == pytest.approx(sum(expected))
+    plan.write(tmp_path / "plan.json")
+    assert certify(tmp_path / "plan.json").holds
+    assert explain(tmp_path / "plan.json").sigma_j > 0
+    write_constant(Constant(0.86), tmp_path / "c.json")
+    with pytest.raises(InputError, match="found law 'constant'; expected one of whole requests"):
+        read_targets(TargetSpec([str(tmp_path / "c.json")], (0.5,)))
+
+
 # --- infeasible, in words ----------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from wattlane.plan.assign.values import Case
 class Baseline:
     """One routing rule: x (K, m), its totals, its cost (None if it uses a pair that is not admitted), broken rows.
 
-    `sums` (K, 4) are Σ (1, in, out, in·out) by target: all that energy and its error depend on.
+    `sums` are Σ (1, terms of its law) by target: all that energy and its error depend on.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Baseline:
     totals: Totals
     objective: float | None
     broken: tuple[str, ...]
-    sums: Floats
+    sums: tuple[Floats, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file, without x."""
@@ -42,7 +42,7 @@ class Baseline:
             "objective": self.objective,
             **self.totals.as_dict(),
             "counts": self.x.sum(axis=1).tolist(),
-            "sums": self.sums.tolist(),
+            "sums": [line.tolist() for line in self.sums],
             "broken": list(self.broken),
         }
 
@@ -50,7 +50,7 @@ class Baseline:
 def baselines(case: Case, problem: Problem, seed: int = 0) -> tuple[Baseline, ...]:
     """Return every baseline. Round robin needs the order of arrival and is left out where the kinds do not keep it."""
     return tuple(
-        Baseline(name, x, totals(case, x), _objective(problem, x), broken(problem, x), _sums(case.kinds, x))
+        Baseline(name, x, totals(case, x), _objective(problem, x), broken(problem, x), energy_sums(case, x))
         for name, x in _plans(case, problem, np.random.default_rng(seed))
     )
 
@@ -122,8 +122,9 @@ def broken(problem: Problem, x: Counts) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _sums(kinds: Kinds, x: Counts) -> Floats:
-    return np.array([kinds.design(row) for row in x])
+def energy_sums(case: Case, x: Counts) -> tuple[Floats, ...]:
+    """Return Σ (1, terms) over the requests of each target, of the terms of its law of energy."""
+    return tuple(case.kinds.sums(row, target.law.energy_j.terms) for row, target in zip(x, case.targets, strict=True))
 
 
 def _objective(problem: Problem, x: Counts) -> float | None:

@@ -1,8 +1,8 @@
 """Say of a plan what binds, what each limit is worth, and which of its savings the laws cannot tell from none.
 
-The uncertainty of a saving is that of the laws' coefficients: with D_k the difference of the sums (1, in, out, in·out)
-of two plans on target k, Var(Δ energy) = Σ_k D_kᵀ·Cov_k·D_k. A law file without a covariance leaves it open. The spread
-of single requests around the law is left out: it averages over the many requests of a plan.
+The uncertainty of a saving is that of the laws' coefficients: with D_k the difference of two plans' sums of the terms
+of the law, as (1, in, out, in·out), on target k, Var(Δ energy) = Σ_k D_kᵀ·Cov_k·D_k. A law file without a covariance
+leaves it open. The spread of single requests around the law is left out: it averages over the many requests of a plan.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from wattlane.plan.assign import words
+from wattlane.plan.assign.baselines import energy_sums
 from wattlane.plan.assign.plan import Read, read_plan
 from wattlane.plan.assign.problem import Counts, Floats
 from wattlane.plan.assign.totals import totals
@@ -108,7 +109,7 @@ def explain(path: Path) -> Explanation:
     rows = read.body["rows"]
     binding = tuple(words.prices(rows, read.case, read.ask))
     slack = tuple(row["name"] for row in rows if not any(line.startswith(f"{row['name']}:") for line in binding))
-    sigma = energy_error_j(read.case, np.array([read.case.kinds.design(row) for row in read.x]))
+    sigma = energy_error_j(read.case, energy_sums(read.case, read.x))
     return Explanation(
         binding,
         slack,
@@ -121,8 +122,8 @@ def explain(path: Path) -> Explanation:
     )
 
 
-def energy_error_j(case: Case, sums: Floats) -> float | None:
-    """Return the standard error of Σ_k β_k·sums_k, J, for sums (K, 4); None where a law that counts states none."""
+def energy_error_j(case: Case, sums: Sequence[Floats]) -> float | None:
+    """Return the standard error of Σ_k β_k·sums_k, J; None where a law that counts states none."""
     variance = 0.0
     for target, line in zip(case.targets, sums, strict=True):
         side = target.law.energy_j
@@ -146,13 +147,13 @@ def _if_more(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 def _savings(read: Read) -> tuple[Saving, ...]:
     mine, out = read.totals, []
-    own = np.array([read.case.kinds.design(row) for row in read.x])
+    own = energy_sums(read.case, read.x)
     for base in read.body["baselines"]:
         saved = base["energy_j"] - mine.energy_j
         accuracy = base["accuracy"]
         gain = None if mine.accuracy is None or accuracy is None else mine.accuracy - accuracy
         share = saved / base["energy_j"] if base["energy_j"] else 0.0
-        error = energy_error_j(read.case, np.array(base["sums"]) - own)
+        error = energy_error_j(read.case, [np.array(a) - b for a, b in zip(base["sums"], own, strict=True)])
         out.append(Saving(base["name"], saved, share, error, gain, not base["broken"]))
     return tuple(out)
 

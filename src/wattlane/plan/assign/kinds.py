@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError
 from wattlane.core.workload import Workload
+from wattlane.model.request_law import BILINEAR, TERMS
 from wattlane.plan.assign.problem import Counts, Floats
 
 
@@ -40,10 +42,10 @@ class Kinds:
         """Input and output tokens of a request of each kind."""
         return self.input_tokens + self.output_tokens
 
-    def design(self, weight: Counts) -> Floats:
-        """Return Σ weight·(1, in, out, in·out), shape (4,): all that a bilinear total depends on."""
+    def sums(self, weight: Counts, terms: Sequence[str] = BILINEAR) -> Floats:
+        """Return Σ weight·(1, terms...): all that the total of a law depends on; (1, in, out, in·out) by default."""
         tin, tout, w = (v.astype(float) for v in (self.input_tokens, self.output_tokens, weight))
-        return np.array([w.sum(), w @ tin, w @ tout, w @ (tin * tout)])
+        return np.array([w.sum(), *((w * TERMS[term](tin, tout)).sum() for term in terms)])
 
 
 def merge(
@@ -68,7 +70,12 @@ def merge(
     tin, tout = workload.input_tokens, workload.output_tokens
     if not merged:
         return Kinds(tin, tout, np.ones(n, np.int64), **given, of_request=np.arange(n))
-    key = tin * (int(tout.max()) + 1) + tout
+    base = int(tout.max()) + 1
+    key = tin * base + tout
+    if not given:
+        # without the index of the first, the sort need not be stable: half the time
+        distinct_keys, of_request, requests = np.unique(key, return_inverse=True, return_counts=True)
+        return Kinds(*np.divmod(distinct_keys, base), requests.astype(np.int64), of_request=of_request)
     for values in given.values():
         distinct, code = np.unique(values, return_inverse=True)
         # dense again before the next factor: the product of three ranges may exceed 64 bits

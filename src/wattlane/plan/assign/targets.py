@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wattlane.core.errors import InputError, UnknownNameError, WattlaneError
-from wattlane.core.files import existing
-from wattlane.model.laws.bilinear import BilinearFit, Side, read_bilinear
+from wattlane.core.files import existing, read_json
+from wattlane.model.registry import read_law
+from wattlane.model.request_law import RequestFit, Side
 
 ACCURACY = Path(__file__).with_name("accuracy.toml")
 
@@ -26,7 +27,7 @@ class Target:
     """
 
     name: str
-    law: BilinearFit
+    law: RequestFit
     accuracy: float | None = None
     gpus: int = 1
     instances: int | None = None
@@ -48,7 +49,7 @@ class Target:
     @classmethod
     def read(cls, body: dict[str, Any]) -> Target:
         """Return the target that `as_dict` wrote."""
-        law = BilinearFit(
+        law = RequestFit(
             body["model"],
             _side_from(body["energy_j"]),
             _side_from(body["runtime_s"]),
@@ -67,15 +68,24 @@ def _side(side: Side) -> dict[str, Any]:
         "covariance": None if side.covariance is None else side.covariance.tolist(),
         "residual_sd": side.residual_sd,
         "rows": side.rows,
+        "terms": list(side.terms),
+        "relative": side.relative,
     }
 
 
 def _side_from(body: dict[str, Any]) -> Side:
     import numpy as np
 
-    a0, a1, a2 = body["coefficients"]
     covariance = None if body["covariance"] is None else np.array(body["covariance"])
-    return Side((a0, a1, a2), body["intercept"], covariance, body["residual_sd"], body["rows"])
+    return Side(
+        tuple(body["coefficients"]),
+        body["intercept"],
+        covariance,
+        body["residual_sd"],
+        body["rows"],
+        terms=tuple(body["terms"]),
+        relative=body["relative"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +114,11 @@ def read_targets(spec: TargetSpec) -> tuple[Target, ...]:
         UnknownNameError: an accuracy is needed, none was given, and the model is in no table.
     """
     problems: list[str] = [] if spec.fits else ["found no law file; expected one for each target"]
-    laws: list[tuple[str | None, Path, BilinearFit]] = []
+    laws: list[tuple[str | None, Path, RequestFit]] = []
     for text in spec.fits:
         name, path = _named(text)
         try:
-            laws.append((name, path, read_bilinear(path)))
+            laws.append((name, path, _request_law(path)))
         except WattlaneError as error:
             problems.append(str(error))
     values = {name: _values(spec, name, problems) for name in FIELDS}
@@ -127,6 +137,14 @@ def read_targets(spec: TargetSpec) -> tuple[Target, ...]:
     )
 
 
+def _request_law(path: Path) -> RequestFit:
+    law = read_law(path)
+    if not isinstance(law, RequestFit):
+        found = read_json(path).get("law")
+        raise InputError(f"{path}: found law {found!r}; expected one of whole requests: bilinear or cache_aware")
+    return law
+
+
 def law_paths(spec: TargetSpec) -> tuple[Path, ...]:
     """Return the files of the laws."""
     return tuple(_named(text)[1] for text in spec.fits)
@@ -137,7 +155,7 @@ def _named(text: str) -> tuple[str | None, Path]:
     return (name, Path(path)) if equals and not Path(text).exists() else (None, Path(text))
 
 
-def _names(laws: Sequence[tuple[str | None, Path, BilinearFit]]) -> list[str]:
+def _names(laws: Sequence[tuple[str | None, Path, RequestFit]]) -> list[str]:
     models = [law.model for _, _, law in laws]
     return [
         given or (f"{law.model}@{path.stem}" if models.count(law.model) > 1 else law.model) for given, path, law in laws

@@ -1,6 +1,6 @@
 """What a plan adds up to: joules, mean seconds of a request, token-weighted mean accuracy, dollars, grams.
 
-Totals of a bilinear law depend on four sums alone, Σ 1, Σ in, Σ out and Σ in·out over the requests of a target.
+Totals depend on the sums of a law's terms alone: of a bilinear one Σ in, Σ out and Σ in·out over a target's requests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from wattlane.model.request_law import Side
 from wattlane.plan.assign.equations.money import J_PER_KWH, S_PER_HOUR
 from wattlane.plan.assign.problem import Counts, Floats
 from wattlane.plan.assign.targets import Target
@@ -38,9 +39,7 @@ def totals(case: Case, x: Counts) -> Totals:
     if case.negative == "clamp":
         energy, runtime = ((case.predicted(name) * x).sum(axis=1) for name in ("energy_j", "runtime_s"))
     else:
-        sums = np.array([case.kinds.design(row) for row in x])
-        energy = np.array([_total(t, "energy_j", s) for t, s in zip(case.targets, sums, strict=True)])
-        runtime = np.array([_total(t, "runtime_s", s) for t, s in zip(case.targets, sums, strict=True)])
+        energy, runtime = (_by_target(case, x, name) for name in ("energy_j", "runtime_s"))
     tokens = (x @ case.kinds.tokens).astype(float)
     counts = x.sum(axis=1)
     hours = runtime * np.array([target.gpus for target in case.targets]) / S_PER_HOUR
@@ -57,14 +56,13 @@ def totals(case: Case, x: Counts) -> Totals:
     )
 
 
-def coefficients(target: Target, quantity: str) -> Floats:
-    """Return intercept, a0, a1, a2 of a target's law, (4,); the intercept is 0 where the form has none."""
-    side = getattr(target.law, quantity)
-    return np.array([side.intercept or 0.0, *side.coefficients])
-
-
-def _total(target: Target, quantity: str, sums: Floats) -> float:
-    return float(coefficients(target, quantity) @ sums)
+def _by_target(case: Case, x: Counts, quantity: str) -> Floats:
+    out = np.zeros(len(case.targets))
+    for k, target in enumerate(case.targets):
+        side: Side = getattr(target.law, quantity)
+        beta = np.array([side.intercept or 0.0, *side.coefficients])
+        out[k] = beta @ case.kinds.sums(x[k], side.terms)
+    return out
 
 
 def _usd(targets: tuple[Target, ...], energy: Floats, hours: Floats) -> float | None:

@@ -1,8 +1,9 @@
 """What every pair of target and kind would cost: joules, seconds and accuracy, by the targets' laws.
 
-    e = a0·in + a1·out + a2·in·out     r = b0·in + b1·out + b2·in·out     a = A·(in + out)
+    bilinear: e = a0·in + a1·out + a2·in·out     r = b0·in + b1·out + b2·in·out     a = A·(in + out)
 
-(Wilkins, Keshav, Mortier 2024, arXiv 2407.04014.) A bilinear law can give negative values; such pairs are counted.
+(Wilkins, Keshav, Mortier 2024, arXiv 2407.04014.) Any law of whole requests will do. A bilinear one can give negative
+values; such pairs are counted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattlane.core.errors import InputError, OutOfRangeError
-from wattlane.model.laws.bilinear import Side
+from wattlane.model.request_law import BILINEAR, TERMS, Side
 from wattlane.plan.assign.kinds import Kinds
 from wattlane.plan.assign.problem import Floats
 from wattlane.plan.assign.targets import Target
@@ -35,12 +36,15 @@ class Case:
         tin, tout = self.kinds.input_tokens.astype(float), self.kinds.output_tokens.astype(float)
         for k, target in enumerate(self.targets):
             side: Side = getattr(target.law, quantity)
-            c0, c1, c2 = side.coefficients
-            # in·(c0 + c2·out) + c1·out: fewer temporaries than the three terms
-            np.multiply(tout, c2, out=out[k])
-            out[k] += c0
-            out[k] *= tin
-            out[k] += c1 * tout
+            if side.terms == BILINEAR:
+                # in·(c0 + c2·out) + c1·out: fewer temporaries than the three terms
+                c0, c1, c2 = side.coefficients
+                np.multiply(tout, c2, out=out[k])
+                out[k] += c0
+                out[k] *= tin
+                out[k] += c1 * tout
+            else:
+                out[k] = sum(c * TERMS[term](tin, tout) for c, term in zip(side.coefficients, side.terms, strict=True))
             if side.intercept is not None:
                 out[k] += side.intercept
         return np.maximum(out, 0.0, out=out) if self.negative == "clamp" else out
