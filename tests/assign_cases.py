@@ -36,6 +36,11 @@ def workload(tin: Any, tout: Any) -> Workload:
     return Workload(np.arange(len(tin), dtype=float), np.array(tin), np.array(tout), name="small")
 
 
+def lengths(n: int, seed: int = 0) -> Workload:
+    rng = np.random.default_rng(seed)
+    return workload(rng.integers(8, 400, n), rng.integers(60, 900, n))
+
+
 def random_targets(rng: np.random.Generator) -> tuple[Target, ...]:
     def one(k: int) -> Target:
         energy = (rng.uniform(0.01, 2), rng.uniform(1, 40), rng.uniform(0, 0.05))
