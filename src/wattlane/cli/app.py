@@ -23,6 +23,7 @@ VERBS: tuple[str, ...] = (
     "campaign",
     "certify",
     "compare",
+    "design",
     "doctor",
     "explain",
     "fit",

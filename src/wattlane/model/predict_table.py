@@ -61,7 +61,12 @@ class Predicted:
 
 
 def predict_table(
-    table: pl.DataFrame, *, profile: Profile | None = None, folder: Path | None = None, scope: str = "gpu"
+    table: pl.DataFrame,
+    *,
+    profile: Profile | None = None,
+    folder: Path | None = None,
+    scope: str = "gpu",
+    models: Mapping[str, Model] | None = None,
 ) -> Predicted:
     """Return `table` with a prediction or the reasons of a refusal in every row.
 
@@ -69,6 +74,7 @@ def predict_table(
         table: the columns above.
         profile: asked for the rows of its GPU instead of the shipped one.
         scope: "wall" adds watts and joules of whole servers, by `wattlane.model.node`.
+        models: geometries by name, asked before the catalogue.
         folder: what paths in `model_config` are relative to; the working folder unless given.
 
     Raises:
@@ -77,7 +83,7 @@ def predict_table(
     _check_columns(table, scope)
     cases, problems = _typed(table)
     groups, index = _grouped(cases.select(KEYS))
-    resolver = _Resolver(profile, folder or Path())
+    resolver = _Resolver(profile, folder or Path(), models or {})
     resolved = [resolver.deployment(row) for row in groups.iter_rows(named=True)]
     deployments = [found for found in resolved if isinstance(found, Deployed)]
     place = np.cumsum([isinstance(found, Deployed) for found in resolved]) - 1
@@ -156,8 +162,8 @@ def _grouped(keys: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
 class _Resolver:
     """Turns texts and counts of a row into a deployment, or into what is wrong with them."""
 
-    def __init__(self, profile: Profile | None, folder: Path) -> None:
-        self.own, self.folder = profile, folder
+    def __init__(self, profile: Profile | None, folder: Path, models: Mapping[str, Model]) -> None:
+        self.own, self.folder, self.models = profile, folder, models
         self.model = cache(self._model)
         self.gpu = cache(self._gpu)
         self.profile = cache(self._profile)
@@ -188,7 +194,7 @@ class _Resolver:
             return resolve_model(self.folder / Path(config).expanduser())
         if not name:
             raise InputError("model is empty; expected a name, or a path in model_config")
-        return model(name)
+        return self.models.get(name) or model(name)
 
     def _gpu(self, name: str | None) -> Gpu:
         if not name:

@@ -16,7 +16,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.facts.config import resolve_model
 from wattlane.core.facts.engines import EngineDefaults, engine_defaults
 from wattlane.core.facts.gpus import gpu as gpu_named
-from wattlane.core.files import write_json, write_parquet
+from wattlane.core.files import sha256, write_json, write_parquet
 from wattlane.core.provenance import Provenance, write_beside
 from wattlane.core.served import Latency, latency, write_served
 from wattlane.core.types import Deployment, Ledger, Outcome, Slo
@@ -24,7 +24,8 @@ from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.model.jit import source_hash
 from wattlane.model.laws.phase import Case
-from wattlane.model.profile import Profile, profile_for
+from wattlane.model.own_profile import chosen_profile
+from wattlane.model.profile import Profile
 from wattlane.sim import export, fleet
 from wattlane.sim.fleet import Replay
 from wattlane.workload import load, shape
@@ -100,6 +101,7 @@ def run(
     release_window_s: float = 0.0,
     slo: Slo | None = None,
     engine: str = "vllm",
+    profile: str | Path | None = None,
     seed: int = 0,
 ) -> Simulation:
     """Replay a workload on a deployment; with `out`, write the rows, power, summary and provenance there.
@@ -109,6 +111,7 @@ def run(
         model: a name of the catalogue or a path to a Hugging Face config.json.
         gpu: a name of the catalogue.
         clock_hz: locked SM clock; None is the maximum.
+        profile: a profile file, asked instead of the shipped one of the GPU.
 
     Raises:
         InputError: a name, a file or a limit is wrong, or the model does not fit.
@@ -131,10 +134,12 @@ def run(
         power_cap_w=power_cap_w,
         release_window_s=release_window_s,
     )
-    profile = profile_for(case.gpu)
-    replay = _replayed(requests, deployment, case, profile, defaults)
-    outside = [f"extrapolated: {words}" for words in profile.outside(case, replay.mean_batch)]
-    laws = {"phase": profile.name, "kernel_sources": source_hash()}
+    law = chosen_profile(case.gpu, profile)
+    if profile is not None:
+        inputs = {**inputs, "profile": sha256(Path(profile))}
+    replay = _replayed(requests, deployment, case, law, defaults)
+    outside = [f"extrapolated: {words}" for words in law.outside(case, replay.mean_batch)]
+    laws = {"phase": law.name, "kernel_sources": source_hash()}
     found = simulation(replay, slo or Slo(), source, (*notes, *outside), Provenance(seed, inputs, laws))
     if out is not None:
         write(found, Path(out), time.monotonic() - began)

@@ -39,12 +39,16 @@ class WorkloadSection(Section):
 
 
 class ServingSection(Section):
-    """What answers: a model of the catalogue (or the path of a config.json) on a GPU."""
+    """What answers: a model of the catalogue (or the path of a config.json) on a GPU.
+
+    `profile` is a profile file relative to the study file, asked instead of the shipped one of the GPU.
+    """
 
     model: str
     gpu: str
     precision: str = "bf16"
     tensor_parallel: int = Field(default=1, ge=1)
+    profile: str | None = None
 
 
 class SloSection(Section):

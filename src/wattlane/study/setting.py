@@ -15,7 +15,7 @@ from wattlane.core.files import sha256
 from wattlane.core.types import Deployment, Slo
 from wattlane.core.workload import Workload
 from wattlane.model.laws.phase import Case
-from wattlane.model.profile import profile_for
+from wattlane.model.own_profile import chosen_profile
 from wattlane.plan.command import ServeCommand, parse
 from wattlane.plan.scenario import Scenario
 from wattlane.plan.space import Space, clock_grid
@@ -78,12 +78,17 @@ def prepare(study: Study, study_path: Path, trace: Path | None = None) -> Settin
     board, model = problems.of(lambda: gpu(serving.gpu)), problems.of(lambda: resolve_model(serving.model))
     present = problems.of(lambda: parse(command)) if command else None
     defaults = problems.of(lambda: engine_defaults(study.baseline.engine, board)) if board else None
+    file = None if serving.profile is None else study_path.parent / serving.profile
+    profile = problems.of(lambda: chosen_profile(board, file)) if board else None
     problems.report(str(study_path))
     assert read
     assert board
     assert model
     assert defaults
+    assert profile
     workload, source, inputs, notes = read
+    if file is not None:
+        inputs = {**inputs, "profile": sha256(file)}
     case = Case(
         board,
         model,
@@ -93,7 +98,7 @@ def prepare(study: Study, study_path: Path, trace: Path | None = None) -> Settin
     template = _template(study, case, defaults, present)
     case.kv_capacity_tokens(template.gpu_memory_utilization)  # refuses at once what does not fit
     slo = Slo(study.slo.ttft_s, study.slo.tbt_s, study.slo.attainment)
-    scenario = Scenario(workload, slo, profile_for(board), case, defaults.kv_block_tokens)
+    scenario = Scenario(workload, slo, profile, case, defaults.kv_block_tokens)
     search = study.search
     space = Space(
         search.max_num_seqs,

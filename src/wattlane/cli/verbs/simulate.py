@@ -33,6 +33,7 @@ def simulate(
     release_window_ms: Annotated[float, typer.Option(help="Hold requests to multiples of this.")] = 0.0,
     ttft_s: Annotated[float, typer.Option("--ttft-s", help="Target for the time to first token, seconds.")] = 1.0,
     tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
+    profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of a shape's sample.", min=0)] = 0,
     against: Annotated[Path | None, typer.Option(help="Replay the measured runs below a folder instead.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -63,6 +64,7 @@ def simulate(
         clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
         release_window_s=release_window_ms / 1e3,
         slo=Slo(ttft_s, tbt_s),
+        profile=profile,
         seed=seed,
     ).as_dict()
     _print(found, as_json)
