@@ -34,14 +34,21 @@ def source_hash(root: Path = PACKAGE) -> str:
 
 
 @cache
-def _compiler() -> Any:
+def _compiler(inner: bool = False) -> Any:
     numba = require("numba")
     folder = cache_dir() / f"kernels-{source_hash()}"
     folder.mkdir(parents=True, exist_ok=True)
     numba.config.CACHE_DIR = str(folder)
-    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner else {}
+    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", **wrappers)
 
 
 def kernel(function: F) -> F:
     """Return `function` compiled by numba, its machine code kept between processes."""
     return cast(F, _compiler()(function))
+
+
+def inner(function: F) -> F:
+    """Return `function` compiled for calls from kernels alone: without the code that converts Python objects, which
+    takes longer to compile than a small kernel."""
+    return cast(F, _compiler(True)(function))

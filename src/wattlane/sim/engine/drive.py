@@ -1,0 +1,190 @@
+"""The events of a fleet in order of time: arrivals, failures with their retries, and changes of the active replicas.
+
+Between events each replica runs on its own. Where routing looks at the replicas, all of them are stepped to every
+arrival; where it does not, they are stepped only to the failures. A table that runs full ends the call; called again
+after it was grown, it goes on with the same event.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wattlane.model.jit import inner, kernel
+from wattlane.sim import dispatch
+from wattlane.sim.engine.advance import advance, evict_all
+from wattlane.sim.engine.layout import (
+    ACTIVE,
+    ATTEMPT,
+    BEGUN,
+    COMPUTED,
+    DOWN_W,
+    FRESH,
+    GROUP,
+    HANDOFF,
+    NEXT,
+    NONE,
+    NOW,
+    ORDER,
+    POOL,
+    PRODUCED,
+    QUEUED,
+    READY,
+    RELEASE_S,
+    REPLICA,
+    RUN_HEAD,
+    START,
+    STATUS,
+    UP_S,
+    WAITING,
+    WAKE_S,
+    Engine,
+)
+from wattlane.sim.engine.queues import push
+from wattlane.sim.engine.states import rest
+
+ARRIVAL, FAILURE, TICK, RETRY_HEAD, RETRY_TAIL, SEQUENCE = 0, 1, 2, 3, 4, 5  # columns of the cursor
+FAIL_S, FAIL_UP_S, FAIL_REPLICA = 0, 1, 2  # columns of failures
+
+
+@inner
+def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
+    """Return the replicas that may take a request: active ones in order; failing that any in order; failing that any."""
+    out = np.empty(members.size, np.int64)
+    for strictness in range(2, -1, -1):
+        count = 0
+        for rep in range(members.size):
+            up, active = e.run[rep, UP_S] <= now, e.at[rep, ACTIVE] == 1
+            if members[rep] == 1 and (strictness < 1 or up) and (strictness < 2 or active):
+                out[count] = rep
+                count += 1
+        if count > 0:
+            return out[:count]
+    return out[:0]
+
+
+@inner
+def _send(e: Engine, cursor: np.ndarray, r: int, members: np.ndarray, kind: int, now: float) -> None:
+    """Route a request and put it into the queue of its replica."""
+    eligible = _eligible(e, members, now)
+    rep = dispatch.replica_for(kind, cursor[SEQUENCE], eligible, e.at)
+    e.ask[r, ORDER] = cursor[SEQUENCE]
+    e.ask[r, REPLICA] = rep
+    cursor[SEQUENCE] += 1
+    push(e.ask, e.at[rep], e.queues[rep], r)
+
+
+@inner
+def _retry(e: Engine, cursor: np.ndarray, r: int, at_s: float) -> None:
+    """Queue a request that its replica lost for another attempt, from nothing."""
+    ask = e.ask
+    ask[r, PRODUCED] = ask[r, START]
+    ask[r, COMPUTED] = ask[r, FRESH] = ask[r, HANDOFF] = 0
+    ask[r, STATUS], ask[r, BEGUN] = WAITING, NONE
+    ask[r, ATTEMPT] += 1
+    e.real[r, RELEASE_S] = at_s
+    ask[r, NEXT] = NONE
+    if cursor[RETRY_HEAD] == NONE:
+        cursor[RETRY_HEAD] = r
+    else:
+        ask[cursor[RETRY_TAIL], NEXT] = r
+    cursor[RETRY_TAIL] = r
+
+
+@inner
+def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, retry_s: float) -> None:
+    """Break a replica down: everybody on it is sent again, those that ran first, in order of their rows."""
+    n = e.ask.shape[0]
+    held = np.zeros(n, np.bool_)
+    for level in range(e.queues.shape[1]):
+        r = e.queues[rep, level, 0]
+        while r != NONE:
+            held[r] = True
+            r = e.ask[r, NEXT]
+        e.queues[rep, level, 0] = e.queues[rep, level, 1] = NONE
+    e.at[rep, QUEUED] = 0
+    r = e.at[rep, RUN_HEAD]
+    while r != NONE:
+        held[r] = True
+        r = e.ask[r, NEXT]
+    if e.run[rep, NOW] < at_s:
+        rest(e, rep, at_s, False)
+    evict_all(e, rep, max(up_s, at_s), e.rates[rep, DOWN_W])
+    for i in range(n):
+        if held[i]:
+            _retry(e, cursor, i, at_s + retry_s)
+
+
+@inner
+def _scale(e: Engine, counts: np.ndarray, now: float) -> None:
+    """Let the first `counts` replicas of each pool be active, and wake those that become so."""
+    seen = np.zeros(counts.size, np.int64)
+    for rep in range(e.at.shape[0]):
+        pool = e.limits[rep, POOL]
+        active = 1 if seen[pool] < counts[pool] else 0
+        seen[pool] += 1
+        if active == 1 and e.at[rep, ACTIVE] == 0:
+            e.run[rep, WAKE_S] = now
+        e.at[rep, ACTIVE] = active
+
+
+@kernel
+def drive(
+    e: Engine,
+    cursor: np.ndarray,
+    order: np.ndarray,
+    members: np.ndarray,
+    kind: int,
+    failures: np.ndarray,
+    tick_s: np.ndarray,
+    counts: np.ndarray,
+    retry_s: float,
+) -> int:
+    """Route every request, apply every event and serve everything; return `READY`, or which table is full.
+
+    Args:
+        cursor: (6,) where the events stand, kept between calls.
+        order: (n,) requests by release.
+        members: (groups, R) 1 where a group of requests may be served.
+        failures: (f, 3) seconds, seconds of the repair and replica, ascending.
+        tick_s, counts: (t,) and (t, pools) when how many replicas of a pool become active.
+    """
+    while True:
+        arrival_s = e.real[order[cursor[ARRIVAL]], RELEASE_S] if cursor[ARRIVAL] < order.size else np.inf
+        retry_at_s = e.real[cursor[RETRY_HEAD], RELEASE_S] if cursor[RETRY_HEAD] != NONE else np.inf
+        failure_s = failures[cursor[FAILURE], FAIL_S] if cursor[FAILURE] < failures.shape[0] else np.inf
+        change_s = tick_s[cursor[TICK]] if cursor[TICK] < tick_s.size else np.inf
+        now = min(min(arrival_s, retry_at_s), min(failure_s, change_s))
+        changes = change_s == now
+        broken = int(failures[cursor[FAILURE], FAIL_REPLICA]) if failure_s == now and failure_s < np.inf else NONE
+        retried = retry_at_s <= arrival_s
+        r = cursor[RETRY_HEAD] if retried else (order[cursor[ARRIVAL]] if cursor[ARRIVAL] < order.size else NONE)
+        group = members[e.ask[r, GROUP] if r != NONE else 0]
+        looks = changes or (broken == NONE and dispatch.needs_state(kind))
+        for rep in range(e.at.shape[0]):
+            concerned = changes or group[rep] == 1
+            if (looks and concerned) or rep == broken or now == np.inf:
+                full = advance(e, rep, now)
+                if full != READY:
+                    return full
+        if now == np.inf:
+            return READY
+        if changes:
+            _scale(e, counts[cursor[TICK]], now)
+            cursor[TICK] += 1
+        elif broken != NONE:
+            _fail(e, cursor, broken, now, failures[cursor[FAILURE], FAIL_UP_S], retry_s)
+            cursor[FAILURE] += 1
+        else:
+            if retried:
+                cursor[RETRY_HEAD] = e.ask[r, NEXT]
+            else:
+                cursor[ARRIVAL] += 1
+            _send(e, cursor, r, group, kind, now)
+
+
+@kernel
+def rest_until(e: Engine, end_s: float) -> None:
+    """Let every replica rest until `end_s`, the end of the account."""
+    for rep in range(e.at.shape[0]):
+        if e.run[rep, NOW] < end_s:
+            rest(e, rep, end_s, False)

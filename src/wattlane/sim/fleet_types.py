@@ -1,0 +1,289 @@
+"""What a fleet of paged engines is: pools of equal replicas, how they schedule, rest and fail, who may be served where.
+
+Everything is checked when it is made, and all that is wrong is said at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattlane.core.errors import InputError
+from wattlane.core.workload import Workload
+from wattlane.model import iteration as it
+
+
+class Scheduling(StrEnum):
+    """When prompts join: every iteration, by TGI's waiting ratio, or in padded batches."""
+
+    CONTINUOUS = "continuous"
+    WAITING_RATIO = "waiting-ratio"
+    STATIC = "static"
+
+
+class Role(StrEnum):
+    """What a pool does: whole requests, prompts only, or answers to prompts processed elsewhere."""
+
+    SERVE = "serve"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class Routing(StrEnum):
+    """How a replica is chosen."""
+
+    ROUND_ROBIN = "round-robin"
+    LEAST_LOADED = "least-loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one replica schedules. See docs/concepts/engine-model.md.
+
+    `prefix_block_tokens` is the size of the workload's hash blocks, a multiple of `kv_block_tokens`. `acceptance` is
+    the probability that a draft token is accepted. A LoRA adapter that has no slot costs `lora_load_s` and
+    `lora_load_j` when it comes in. `waiting_served_ratio` and `max_waiting_tokens` are TGI's, `schedule_ahead` is
+    vLLM's asynchronous scheduling.
+    """
+
+    scheduling: Scheduling = Scheduling.CONTINUOUS
+    priority: bool = False
+    chunked_prefill: bool = True
+    prefix_cache: bool = False
+    reserve_kv: bool = False
+    schedule_ahead: bool = False
+    kv_block_tokens: int = 16
+    prefix_block_tokens: int = 16
+    draft_tokens: int = 0
+    acceptance: float = 0.0
+    max_loras: int = 0
+    lora_load_s: float = 0.0
+    lora_load_j: float = 0.0
+    waiting_served_ratio: float = 0.3
+    max_waiting_tokens: int = 20
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise InputError.gathered("engine settings", problems)
+
+    def _problems(self) -> Iterator[str]:
+        for name, least in (
+            ("kv_block_tokens", 1),
+            ("prefix_block_tokens", 1),
+            ("max_waiting_tokens", 1),
+            ("draft_tokens", 0),
+            ("max_loras", 0),
+            ("lora_load_s", 0),
+            ("lora_load_j", 0),
+            ("waiting_served_ratio", 0),
+        ):
+            if not getattr(self, name) >= least:
+                yield f"{name} is {getattr(self, name)}; expected at least {least}"
+        if not 0 <= self.acceptance <= 1:
+            yield f"acceptance is {self.acceptance}; expected a probability in [0, 1]"
+        if self.kv_block_tokens >= 1 and self.prefix_block_tokens % self.kv_block_tokens:
+            yield (
+                f"prefix_block_tokens is {self.prefix_block_tokens}; "
+                f"expected a multiple of kv_block_tokens, {self.kv_block_tokens}"
+            )
+        if self.scheduling is not Scheduling.CONTINUOUS:
+            for name in ("prefix_cache", "draft_tokens", "schedule_ahead"):
+                if getattr(self, name):
+                    yield f"{name} is set with {self.scheduling.value} scheduling; expected continuous scheduling"
+        if self.scheduling is Scheduling.STATIC and self.max_loras:
+            yield "max_loras is set with static scheduling; expected continuous scheduling or a waiting ratio"
+
+
+@dataclass(frozen=True, slots=True)
+class RestState:
+    """A state of rest entered `after_s` after the last iteration; vLLM's sleep level 1 or 2, a parked clock, off."""
+
+    name: str
+    after_s: float
+    power_w: float
+    entry_s: float = 0.0
+    entry_j: float = 0.0
+    exit_s: float = 0.0
+    exit_j: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Replicas of one kind: limits, the laws at each clock of the grid (C, N), ascending, and how they rest.
+
+    `power_cap_w` lowers the clock iteration by iteration; `prefill_clock` and `decode_clock` index the grid (None: the
+    highest). `draft_law` is that of the draft model, None where drafts are free. `model` says which requests it serves.
+    """
+
+    laws: NDArray[np.float64]
+    kv_capacity_tokens: int
+    replicas: int = 1
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    settings: EngineSettings = field(default_factory=EngineSettings)
+    role: Role = Role.SERVE
+    model: int = 0
+    name: str = "pool"
+    prefill_clock: int | None = None
+    decode_clock: int | None = None
+    switch_s: float = 0.0
+    power_cap_w: float = math.inf
+    draft_law: NDArray[np.float64] | None = None
+    rests: tuple[RestState, ...] = ()
+    down_w: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "laws", np.atleast_2d(np.ascontiguousarray(self.laws, np.float64)))
+        problems = [f"{self.name}: {problem}" for problem in self._problems()]
+        if problems:
+            raise InputError.gathered("pool", problems)
+
+    def _problems(self) -> Iterator[str]:
+        for name in ("replicas", "max_num_seqs", "max_num_batched_tokens"):
+            if getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; expected an integer of at least 1"
+        if self.laws.shape[1] != it.N:
+            yield f"laws have {self.laws.shape[1]} coefficients; expected {it.N}"
+        s = self.settings
+        least = self.max_num_seqs * (1 + s.draft_tokens)
+        if s.scheduling is Scheduling.CONTINUOUS and self.max_num_batched_tokens < least:
+            yield (
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}; expected at least {least}, "
+                "a token and its drafts for every sequence: raise it or lower max_num_seqs"
+            )
+        for name in ("prefill_clock", "decode_clock"):
+            index = getattr(self, name)
+            if index is not None and not 0 <= index < len(self.laws):
+                yield f"{name} is {index}; expected an index below the {len(self.laws)} clocks of the grid"
+        if self.role is not Role.SERVE and s.scheduling is not Scheduling.CONTINUOUS:
+            yield f"role is {self.role.value} with {s.scheduling.value} scheduling; expected continuous scheduling"
+        if not self.power_cap_w > 0:
+            yield f"power_cap_w is {self.power_cap_w}; expected watts above 0"
+        if not self.switch_s >= 0:
+            yield f"switch_s is {self.switch_s}; expected seconds of at least 0"
+        last_s = 0.0
+        for state in self.rests:
+            values = (state.after_s, state.power_w, state.entry_s, state.entry_j, state.exit_s, state.exit_j)
+            if min(values) < 0:
+                yield f"rest state {state.name} has a negative number; expected seconds, watts and joules of at least 0"
+            if state.after_s < last_s:
+                yield f"rest state {state.name} is entered after {state.after_s} s; expected states in order of after_s"
+            last_s = state.after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A replica (counted over all pools) breaks down at `at_s` and is back at `up_s`, seconds of the workload."""
+
+    replica: int
+    at_s: float
+    up_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From `at_s` on the first `active` replicas of each pool take requests."""
+
+    at_s: float
+    active: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What moving the KV cache of a prompt to another replica takes."""
+
+    latency_s: float = 0.0
+    bytes_per_s: float = math.inf
+    byte_j: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """Pools, how requests find a replica, and what happens to it. Lost requests are sent again after `retry_s`."""
+
+    pools: tuple[Pool, ...]
+    routing: Routing = Routing.ROUND_ROBIN
+    transfer: Transfer = field(default_factory=Transfer)
+    failures: tuple[Failure, ...] = ()
+    scales: tuple[Scale, ...] = ()
+    retry_s: float = 0.0
+    release_window_s: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise InputError.gathered("fleet", problems)
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of all pools."""
+        return sum(pool.replicas for pool in self.pools)
+
+    def _problems(self) -> Iterator[str]:
+        if not self.pools:
+            yield "no pools; expected at least one"
+        roles: dict[int, set[Role]] = {}
+        for pool in self.pools:
+            roles.setdefault(pool.model, set()).add(pool.role)
+        for model, found in roles.items():
+            if found not in ({Role.SERVE}, {Role.PREFILL, Role.DECODE}):
+                words = " and ".join(sorted(role.value for role in found))
+                yield f"model {model} has pools that {words}; expected serve alone, or prefill and decode"
+        for name in ("priority", "prefix_block_tokens"):
+            used = [p.settings for p in self.pools if name == "priority" or p.settings.prefix_cache]
+            values = sorted({getattr(s, name) for s in used})
+            if len(values) > 1:
+                yield f"pools differ in {name}: {values}; expected one for all, since requests move between replicas"
+        for failure in self.failures:
+            if not 0 <= failure.replica < self.replicas:
+                yield f"failure of replica {failure.replica}; expected one of the {self.replicas}"
+            if failure.up_s < failure.at_s:
+                yield f"replica {failure.replica} is back at {failure.up_s} s; expected after {failure.at_s} s"
+        if not self.retry_s >= 0:
+            yield f"retry_s is {self.retry_s}; expected seconds of at least 0"
+        for scale in self.scales:
+            if len(scale.active) != len(self.pools) or min(scale.active, default=0) < 0:
+                yield f"scale at {scale.at_s} s is {list(scale.active)}; expected a count for each of {len(self.pools)} pools"
+
+
+@dataclass(frozen=True, eq=False)
+class Tags:
+    """What requests carry beyond tokens, shape (n,) each or absent: priority (lower first), adapter (0: none), model.
+
+    `prefix_at` (n + 1,) and `prefix_ids` are the names of each prompt's hash blocks, row after row.
+    """
+
+    priority: NDArray[np.int64] | None = None
+    adapter: NDArray[np.int64] | None = None
+    model: NDArray[np.int64] | None = None
+    prefix_at: NDArray[np.int64] | None = None
+    prefix_ids: NDArray[np.int64] | None = None
+
+    def check(self, workload: Workload, fleet: Fleet) -> None:
+        """Raise an InputError that lists every column that does not fit the workload or the fleet."""
+        n, problems = len(workload), []
+        for name in ("priority", "adapter", "model"):
+            column = getattr(self, name)
+            if column is not None and len(column) != n:
+                problems.append(f"{name} has {len(column)} values; expected {n}, one for each request")
+        if self.adapter is not None and len(self.adapter) and self.adapter.min() < 0:
+            problems.append(f"adapter holds {self.adapter.min()}; expected 0 for none, or a positive number")
+        known = {pool.model for pool in fleet.pools}
+        unknown = sorted(set(np.unique(self.model).tolist()) - known) if self.model is not None else []
+        if unknown or (self.model is None and 0 not in known):
+            problems.append(f"requests ask for models {unknown or [0]}; the pools serve {sorted(known)}")
+        if (self.prefix_at is None) != (self.prefix_ids is None):
+            problems.append("prefix_at and prefix_ids come together; found one of them")
+        elif self.prefix_at is not None and self.prefix_ids is not None:
+            ends = len(self.prefix_at) == n + 1 and self.prefix_at[-1] == len(self.prefix_ids)
+            if not ends or np.diff(self.prefix_at).min(initial=0) < 0:
+                problems.append(f"prefix_at does not cut {len(self.prefix_ids)} names into {n} rows")
+        if problems:
+            raise InputError.gathered("tags", problems)

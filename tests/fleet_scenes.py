@@ -1,0 +1,165 @@
+"""Random small fleets that reach every feature of the paged engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim_scenes import law
+from wattlane.core.workload import Workload
+from wattlane.model import iteration as it
+from wattlane.sim.fleet_types import (
+    EngineSettings,
+    Failure,
+    Fleet,
+    Pool,
+    RestState,
+    Role,
+    Routing,
+    Scale,
+    Scheduling,
+    Tags,
+    Transfer,
+)
+
+
+@dataclass(frozen=True)
+class FleetScene:
+    """Requests, what they carry, and who serves them."""
+
+    workload: Workload
+    tags: Tags
+    fleet: Fleet
+
+
+def grid(rng: np.random.Generator, clocks: int) -> np.ndarray:
+    """Return the laws of a clock grid: slower and lower in power towards its beginning."""
+    top = law(rng, experts=rng.random() < 0.3, clipped=rng.random() < 0.3)
+    rows = []
+    for c in range(clocks):
+        share, row = (c + 1) / clocks, top.copy()
+        row[[it.FLOP_PER_S, it.ATTENTION_FLOP_PER_S]] *= share
+        row[[it.STATIC_W, it.FLOP_J]] *= 0.5 + 0.5 * share
+        rows.append(row)
+    return np.array(rows)
+
+
+def settings(rng: np.random.Generator, block: int, hashed: int, scheduling: Scheduling, priority: bool) -> EngineSettings:
+    """Return how a pool schedules; every option is drawn."""
+    plain = scheduling is Scheduling.CONTINUOUS
+    return EngineSettings(
+        scheduling=scheduling,
+        priority=priority,
+        chunked_prefill=bool(rng.random() < 0.8),
+        prefix_cache=plain and bool(rng.random() < 0.6),
+        reserve_kv=bool(rng.random() < 0.1),
+        schedule_ahead=plain and bool(rng.random() < 0.3),
+        kv_block_tokens=block,
+        prefix_block_tokens=hashed,
+        draft_tokens=int(rng.choice([1, 3])) if plain and rng.random() < 0.25 else 0,
+        acceptance=float(rng.choice([0.0, 0.4, 0.8, 1.0])),
+        max_loras=int(rng.choice([1, 2])) if scheduling is not Scheduling.STATIC and rng.random() < 0.3 else 0,
+        lora_load_s=0.003,
+        lora_load_j=0.4,
+        waiting_served_ratio=float(rng.choice([0.3, 1.2, 3.0])),
+        max_waiting_tokens=int(rng.choice([1, 3, 20])),
+    )
+
+
+def pool(rng: np.random.Generator, s: EngineSettings, role: Role, model: int, most: int, one: bool) -> Pool:
+    """Return replicas whose memory may be short."""
+    seqs = int(rng.choice([1, 2, 4, 32]))
+    clocks = int(rng.choice([1, 1, 3]))
+    free = s.scheduling is not Scheduling.CONTINUOUS
+    budget = int(rng.choice([50, 400, 1000])) if free else seqs * (1 + s.draft_tokens) + int(rng.choice([0, 3, 40, 1000]))
+    rests = (RestState("parked", 0.1, 20.0, 0.01, 1.0, 0.02, 2.0), RestState("asleep", 0.5, 3.0, 0.2, 4.0, 0.7, 30.0))
+    return Pool(
+        laws=grid(rng, clocks),
+        kv_capacity_tokens=int(rng.choice([most * 0.8, most + s.kv_block_tokens, most * 1.3, most * 2.5, 1e6])),
+        replicas=1 if one else int(rng.integers(1, 3)),
+        max_num_seqs=seqs,
+        max_num_batched_tokens=budget,
+        settings=s,
+        role=role,
+        model=model,
+        prefill_clock=int(rng.integers(0, clocks)),
+        decode_clock=int(rng.integers(0, clocks)),
+        switch_s=float(rng.choice([0.0, 0.03])),
+        power_cap_w=float(rng.choice([math.inf, math.inf, 150.0])),
+        draft_law=law(rng, experts=False, clipped=False) if rng.random() < 0.5 else None,
+        rests=rests[: int(rng.choice([0, 1, 2]))],
+        down_w=float(rng.choice([0.0, 15.0])),
+    )
+
+
+def pools(rng: np.random.Generator, most: int, models: int) -> tuple[Pool, ...]:
+    """Return pools that serve `models` models, together or prompts and answers apart."""
+    block = int(rng.choice([1, 4, 16]))
+    hashed = block * int(rng.choice([1, 3]))
+    priority = bool(rng.random() < 0.4)
+    out = []
+    for model in range(models):
+        apart = rng.random() < 0.25
+        kinds = [Scheduling.CONTINUOUS] * 6 + [Scheduling.WAITING_RATIO, Scheduling.STATIC]
+        for role in (Role.PREFILL, Role.DECODE) if apart else (Role.SERVE,):
+            kind = Scheduling.CONTINUOUS if apart else kinds[int(rng.integers(0, 8))]
+            out.append(pool(rng, settings(rng, block, hashed, kind, priority), role, model, most, False))
+    return tuple(out)
+
+
+def prompts(rng: np.random.Generator, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the names of hash blocks: prompts share the beginnings of a few texts."""
+    counts = rng.integers(0, 8, len(inputs))
+    text = rng.integers(0, 3, len(inputs))
+    shared = rng.integers(0, 8, len(inputs))
+    names: list[int] = []
+    for row, count in enumerate(counts):
+        for j in range(count):
+            names.append(1000 * int(text[row]) + j if j < shared[row] else 10_000 + 100 * row + j)
+    return np.concatenate([[0], np.cumsum(counts)]), np.array(names, np.int64)
+
+
+def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> FleetScene:
+    """Return the scenario of a seed."""
+    rng = np.random.default_rng([seed, 77])
+    n = int(rng.integers(2, requests + 1))
+    inputs = rng.integers(1, rng.choice([8, 60, 200]), n)
+    outputs = np.where(rng.random(n) < 0.15, 1, rng.integers(1, longest_output + 1, n))
+    cached = np.where(rng.random(n) < 0.2, rng.integers(0, inputs + 1), 0)
+    arrival_s = np.sort(rng.uniform(0.0, rng.choice([0.02, 0.3, 3.0]), n)) + rng.choice([0.0, 1000.0])
+    models = 1 if rng.random() < 0.8 else 2
+    at, names = prompts(rng, inputs)
+    tags = Tags(
+        priority=rng.integers(0, 3, n),
+        adapter=rng.integers(0, 4, n),
+        model=rng.integers(0, models, n),
+        prefix_at=at,
+        prefix_ids=names,
+    )
+    chosen = pools(rng, int((inputs + outputs).max()), models)
+    replicas = sum(p.replicas for p in chosen)
+    start_s, span_s = float(arrival_s[0]), float(np.ptp(arrival_s)) + 0.5
+    failures = []
+    for _ in range(int(rng.choice([0, 0, 1, 2]))):
+        at_s = start_s + span_s * rng.random()
+        failures.append(Failure(int(rng.integers(0, replicas)), at_s, at_s + 0.3 * rng.random()))
+    scales = []
+    if rng.random() < 0.2:
+        for _ in range(2):
+            scales.append(Scale(start_s + span_s * rng.random(), tuple(int(rng.integers(0, 3)) for _ in chosen)))
+    return FleetScene(
+        Workload(arrival_s, inputs, outputs, cached),
+        tags,
+        Fleet(
+            chosen,
+            routing=Routing.LEAST_LOADED if rng.random() < 0.4 else Routing.ROUND_ROBIN,
+            transfer=Transfer(0.004, 1e9, 1e-9),
+            failures=tuple(failures),
+            scales=tuple(scales),
+            retry_s=float(rng.choice([0.0, 0.05])),
+            release_window_s=float(rng.choice([0.0, 0.0, 0.4])),
+            seed=seed,
+        ),
+    )
