@@ -46,7 +46,9 @@ def grid(rng: np.random.Generator, clocks: int) -> np.ndarray:
     return np.array(rows)
 
 
-def settings(rng: np.random.Generator, block: int, hashed: int, scheduling: Scheduling, priority: bool) -> EngineSettings:
+def settings(
+    rng: np.random.Generator, block: int, hashed: int, scheduling: Scheduling, priority: bool
+) -> EngineSettings:
     """Return how a pool schedules; every option is drawn."""
     plain = scheduling is Scheduling.CONTINUOUS
     return EngineSettings(
@@ -73,7 +75,9 @@ def pool(rng: np.random.Generator, s: EngineSettings, role: Role, model: int, mo
     seqs = int(rng.choice([1, 2, 4, 32]))
     clocks = int(rng.choice([1, 1, 3]))
     free = s.scheduling is not Scheduling.CONTINUOUS
-    budget = int(rng.choice([50, 400, 1000])) if free else seqs * (1 + s.draft_tokens) + int(rng.choice([0, 3, 40, 1000]))
+    budget = (
+        int(rng.choice([50, 400, 1000])) if free else seqs * (1 + s.draft_tokens) + int(rng.choice([0, 3, 40, 1000]))
+    )
     rests = (RestState("parked", 0.1, 20.0, 0.01, 1.0, 0.02, 2.0), RestState("asleep", 0.5, 3.0, 0.2, 4.0, 0.7, 30.0))
     return Pool(
         laws=grid(rng, clocks),

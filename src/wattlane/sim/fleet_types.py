@@ -250,7 +250,7 @@ class Fleet:
             yield f"retry_s is {self.retry_s}; expected seconds of at least 0"
         for scale in self.scales:
             if len(scale.active) != len(self.pools) or min(scale.active, default=0) < 0:
-                yield f"scale at {scale.at_s} s is {list(scale.active)}; expected a count for each of {len(self.pools)} pools"
+                yield f"scale at {scale.at_s} s is {list(scale.active)}; expected a count for each pool"
 
 
 @dataclass(frozen=True, eq=False)

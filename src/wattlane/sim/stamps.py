@@ -42,9 +42,9 @@ def final_runs(run: FleetRun) -> Ints:
     records of all replicas. Ordered by time for each request."""
     parts, row = [], 0
     for number, replica in enumerate(run.replicas):
-        log, late = replica.log, int(replica.pool.role is Role.DECODE)
+        log, stage = replica.log, int(replica.pool.role is Role.DECODE)
         who = log[:, WHO]
-        kept = log[(log[:, TRY] == run.stage_attempts[late][who]) & ~run.refused[who]]
+        kept = log[(log[:, TRY] == run.stage_attempts[stage][who]) & ~run.refused[who]]
         parts.append(np.stack([kept[:, WHO], kept[:, FIRST] + row, kept[:, STEPS], np.full(len(kept), number)], axis=1))
         row += len(replica.record)
     runs = np.concatenate(parts)

@@ -112,11 +112,14 @@ def advance(e: Engine, rep: int, until_s: float) -> int:
             mixed(e, rep, chunks)
         else:
             admit_s = next_release_s(e.real, e.queues[rep], run[GATE]) if at[PART] == NONE else np.inf
-            one_by_one = late or at[LAST_PREEMPTION] == at[ITERATION] or (
-                at[QUEUED] > 0 and (limits[LORAS] > 0 or limits[MODE] == WAITING_RATIO)
+            one_by_one = (
+                late
+                or at[LAST_PREEMPTION] == at[ITERATION]
+                or (at[QUEUED] > 0 and (limits[LORAS] > 0 or limits[MODE] == WAITING_RATIO))
             )
             last = at[BASE] + SETTLE_EVERY
-            decode(e, rep, until_s, admit_s, at[ITERATION] + 1 if one_by_one else last)
+            blocked = next_release_s(e.real, e.queues[rep], -np.inf) <= run[GATE]
+            decode(e, rep, until_s, admit_s, at[ITERATION] + 1 if one_by_one else last, blocked)
         if limits[DRAFTS] == 0 and e.ring[rep, (at[ITERATION] - 1) % e.ring.shape[1]] != NONE:
             end_answers(e, rep, ahead)
         if chunks > 0:

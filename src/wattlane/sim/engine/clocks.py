@@ -36,9 +36,7 @@ def capped(laws: np.ndarray, highest: int, cap_w: float, p: float, pc: float, d:
 
 
 @inner
-def set_clock(
-    e: Engine, rep: int, laws: np.ndarray, prompts: bool, p: float, pc: float, d: float, k: float
-) -> int:
+def set_clock(e: Engine, rep: int, laws: np.ndarray, prompts: bool, p: float, pc: float, d: float, k: float) -> int:
     """Choose the clock for the iteration over (p, pc, d, k) that begins now, with prompts or not; return it."""
     at, run, rates = e.at[rep], e.run[rep], e.rates[rep]
     wanted = dispatch.clock_index(e.limits[rep], prompts)

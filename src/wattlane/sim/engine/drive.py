@@ -48,7 +48,7 @@ FAIL_S, FAIL_UP_S, FAIL_REPLICA = 0, 1, 2  # columns of failures
 
 @inner
 def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
-    """Return the replicas that may take a request: active ones in order; failing that any in order; failing that any."""
+    """Return the replicas that may take a request: active ones that are up, failing that any up, failing that any."""
     out = np.empty(members.size, np.int64)
     for strictness in range(2, -1, -1):
         count = 0
@@ -153,7 +153,7 @@ def drive(
         retry_at_s = e.real[cursor[RETRY_HEAD], RELEASE_S] if cursor[RETRY_HEAD] != NONE else np.inf
         failure_s = failures[cursor[FAILURE], FAIL_S] if cursor[FAILURE] < failures.shape[0] else np.inf
         change_s = tick_s[cursor[TICK]] if cursor[TICK] < tick_s.size else np.inf
-        now = min(min(arrival_s, retry_at_s), min(failure_s, change_s))
+        now = min(arrival_s, retry_at_s, failure_s, change_s)
         changes = change_s == now
         broken = int(failures[cursor[FAILURE], FAIL_REPLICA]) if failure_s == now and failure_s < np.inf else NONE
         retried = retry_at_s <= arrival_s

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from wattlane.model.iteration import EMPTY_J, LIMIT_W, PER_KV_J, PER_KV_S, decode_line, priced
 from wattlane.model.jit import inner
 from wattlane.sim.engine.blocks import available, take
@@ -19,6 +17,7 @@ from wattlane.sim.engine.layout import (
     DRAFTS,
     END_S,
     FIXED,
+    FREE,
     GATE,
     GOAL,
     ITERATION,
@@ -72,9 +71,7 @@ def write_iteration(
 
 
 @inner
-def charge_chunks(
-    e: Engine, rep: int, chunks: int, even: float, price_p: float, price_pc: float
-) -> float:
+def charge_chunks(e: Engine, rep: int, chunks: int, even: float, price_p: float, price_pc: float) -> float:
     """Charge the requests of the prompt chunks of an iteration; return the joules given."""
     given = 0.0
     for j in range(chunks):
@@ -129,9 +126,12 @@ def _resume_after(e: Engine, rep: int, i: int) -> None:
 
 
 @inner
-def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int) -> None:
+def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int, blocked: bool) -> None:
     """Run iterations that only decode: until one ends a request, lacks a block, is the row before `last`, would begin
-    at `until_s` or later, or could let in who is released at `admit_s`."""
+    at `until_s` or later, or could let in who is released at `admit_s`.
+
+    With somebody `blocked`, an eviction ends them too: a prompt that loses its hit may need fewer blocks to come in.
+    """
     at, run, limits = e.at[rep], e.run[rep], e.limits[rep]
     ring, cross, record, cache = e.ring[rep], e.cross[rep], e.record[rep], e.cache[rep]
     d = at[DECODING]
@@ -177,7 +177,7 @@ def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int) -> No
         if not reserve:
             need = cross[lack]
             if need > 0:
-                if need > available(at, limits):
+                if need > at[FREE] and (blocked or need > available(at, limits)):
                     break
                 take(at, limits, cache, need)
                 at[ALL_GRANTED] = i

@@ -74,7 +74,6 @@ from wattlane.sim.engine.queues import drop, join, leave, pick, put_back, use_ad
 from wattlane.sim.engine.segments import begin_run, close_run, held_blocks, unring, vacate, write_run
 
 
-
 @inner
 def preempt(e: Engine, rep: int, r: int) -> None:
     """Take everything from a running request and let it wait again; its tokens stay produced."""
@@ -287,6 +286,7 @@ def _released(e: Engine, rep: int) -> int:
             count += 1
             r = e.ask[r, NEXT]
     return count
+
 
 @inner
 def _holds_back(e: Engine, rep: int) -> bool:

@@ -40,7 +40,9 @@ def _write(rests: np.ndarray, row: int, start_s: float, end_s: float, joules: fl
 
 
 @inner
-def spans(ladder: np.ndarray, start_s: float, wake_s: float, wakes: bool, rests: np.ndarray, row: int) -> tuple[float, int]:
+def spans(
+    ladder: np.ndarray, start_s: float, wake_s: float, wakes: bool, rests: np.ndarray, row: int
+) -> tuple[float, int]:
     """Write the spans of a rest from `start_s` until it is ready again after `wake_s`; without `wakes` it is not woken.
 
     Returns (when it is ready, the next free row).
