@@ -43,8 +43,9 @@ class Cards:
 
     def read(self) -> Reading:
         """Return all channels at once."""
-        each = [card.read() for card in self._cards]
-        return Reading(each[0].time_s, "simulated", Boundary.GPU, tuple(r.channels[0] for r in each), Origin.MODELLED)
+        now_s = time.monotonic()
+        channels = tuple([card.channel(now_s) for card in self._cards])
+        return Reading(now_s, "simulated", Boundary.GPU, channels, Origin.MODELLED)
 
 
 def import_cpu_s(python: str, statement: str, runs: int = 5) -> float | str:

@@ -101,6 +101,11 @@ class FakeNvml(SimpleNamespace):
     """One split board and one whole one; limits in mW, clocks in MHz."""
 
     NVMLError = type("NVMLError", (Exception,), {})
+    NVML_FI_DEV_POWER_INSTANT = 186
+    NVML_FI_DEV_POWER_AVERAGE = 185
+
+    def nvmlDeviceGetFieldValues(self, handle, fields):
+        raise self.NVMLError("Not Supported")
 
     def nvmlDeviceGetCount(self):
         return 2

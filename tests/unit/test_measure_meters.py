@@ -133,8 +133,8 @@ class FakeNvml:
         return self.energy_mj[handle]
 
     def nvmlDeviceGetFieldValues(self, handle, fields):
-        value = {186: 300_000, 185: 290_000}[fields[0]]
-        return [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=value))]
+        watts = {(186, 0): 300_000, (185, 0): 290_000, (186, 1): 520_000, (185, 1): 510_000}
+        return [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=watts[field])) for field in fields]
 
 
 def test_nvml_reads_joules_and_watts_of_the_named_gpus_only():
@@ -143,6 +143,26 @@ def test_nvml_reads_joules_and_watts_of_the_named_gpus_only():
     assert channel == Channel("GPU-1", energy_j=9.0, power_w=300.0, average_power_w=290.0)
     both = nvml.NvmlMeter(["GPU-0", "GPU-1"], FakeNvml()).read()
     assert (both.energy_j, both.power_w, both.boundary) == (14.0, 600.0, Boundary.GPU)
+
+
+def test_nvml_is_asked_for_the_scope_of_the_gpu_and_says_when_it_tells_it_from_the_modules():
+    library = FakeNvml()
+    assert nvml.powers_w(library, 0) == (300.0, 290.0)
+    assert nvml.powers_w(library, 0, nvml.MODULE_SCOPE) == (520.0, 510.0)
+    assert nvml.NvmlMeter(["GPU-0"], library).facts("GPU-0").scope == "gpu"
+    one_scope = FakeNvml()
+    plain = one_scope.nvmlDeviceGetFieldValues
+    one_scope.nvmlDeviceGetFieldValues = lambda handle, fields: plain(handle, [(field, 0) for field, _ in fields])
+    assert nvml.NvmlMeter(["GPU-0"], one_scope).facts("GPU-0").scope == ""
+
+
+def test_the_scopes_are_those_of_the_binding_and_it_takes_them_beside_the_field():
+    import pynvml
+
+    assert (nvml.GPU_SCOPE, nvml.MODULE_SCOPE) == (pynvml.NVML_POWER_SCOPE_GPU, pynvml.NVML_POWER_SCOPE_MODULE)
+    asked = pynvml.c_nvmlFieldValue_t()
+    asked.fieldId, asked.scopeId = pynvml.NVML_FI_DEV_POWER_INSTANT, nvml.MODULE_SCOPE
+    assert (asked.fieldId, asked.scopeId) == (186, 1)
 
 
 def test_nvml_refuses_a_gpu_it_does_not_list():

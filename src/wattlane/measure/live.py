@@ -92,9 +92,13 @@ class Telemetry:
             self._moved.set()
         while self._news:
             self._pending.append(self._news.popleft())
-        done = [w for w in self._pending if w.end_s is not None and reading.time_s > w.end_s + DENSE_S]
-        if not done:
-            return
+        settled_s = reading.time_s - DENSE_S
+        for window in self._pending:
+            if window.end_s is not None and window.end_s < settled_s:
+                break
+        else:
+            return  # at most polls no window is over
+        done = [w for w in self._pending if w.end_s is not None and w.end_s < settled_s]
         for window in done:
             self._pending.remove(window)
             window.settle(self._around(window))

@@ -35,6 +35,7 @@ class Poller:
         self._wake = threading.Event()
         self._is_stopping = False
         self._dense_until_s = float("-inf")
+        self._is_dense = False
         self._thread = threading.Thread(target=self._loop, name="wattlane-telemetry", daemon=True)
         self.cpu_s = 0.0
         self.wait_s: float | None = None
@@ -63,22 +64,23 @@ class Poller:
 
     def _loop(self) -> None:
         while True:
-            self._wake.clear()
+            if not self._is_dense:
+                self._wake.clear()  # a dense poll does not wait for it
             while self._edges:
                 self._dense_until_s = max(self._dense_until_s, self._edges.popleft() + DENSE_S)
             before_s = self._clock()
-            is_dense = before_s < self._dense_until_s
+            self._is_dense = is_dense = before_s < self._dense_until_s
             if self._is_stopping and not is_dense and not self._edges:
                 return
             if not (is_dense or self._is_needed()):
                 self._wake.wait()
                 continue
             self._read()
-            self.cpu_s = time.thread_time()
             took_s = self._clock() - before_s
             rest_s = took_s * (1 / READ_SHARE - 1)
             if is_dense:
                 # A plain sleep costs half of a wait that can be woken, and the next edge is met soon enough.
                 time.sleep(max((self.wait_s or DENSE_PERIOD_S) - took_s, rest_s))
             else:
+                self.cpu_s = time.thread_time()
                 self._wake.wait(max(self._period_s - took_s, rest_s))

@@ -3,6 +3,7 @@
     energy_j = nvmlDeviceGetTotalEnergyConsumption / 1e3      (mJ since the driver was loaded; Volta and newer)
     power_w  = NVML_FI_DEV_POWER_INSTANT / 1e3, average_power_w = NVML_FI_DEV_POWER_AVERAGE / 1e3   (mW)
 
+Both fields are asked in one call and for the scope of the GPU, not of a superchip's module or memory.
 `nvmlDeviceGetPowerUsage` is not used: it is instant on some GPUs and a 1 s average on others. Devices are named by
 UUID, since indices differ between NVML and CUDA. With MIG the board's power covers every instance.
 Source: https://docs.nvidia.com/deploy/nvml-api/
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SOURCE = "nvml"
 MJ_PER_J = 1e3
 MW_PER_W = 1e3
+GPU_SCOPE, MODULE_SCOPE = 0, 1  # NVML_POWER_SCOPE_GPU, NVML_POWER_SCOPE_MODULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def cards(library: Any) -> list[Card]:
                 uuid=_text(library.nvmlDeviceGetUUID(handle)),
                 name=_text(library.nvmlDeviceGetName(handle)),
                 has_counter=_counter_j(library, handle) is not None,
-                has_instant_power=_field_w(library, handle, library.NVML_FI_DEV_POWER_INSTANT) is not None,
+                has_instant_power=powers_w(library, handle)[0] is not None,
                 is_mig=bool(mig and mig[0]),
                 busy_pids=tuple(process.pid for process in processes),
             )
@@ -96,13 +98,7 @@ class NvmlMeter:
         """Return counter and powers of each GPU; a value NVML refuses is None."""
         nvml = self.library
         channels = tuple(
-            Channel(
-                uuid,
-                energy_j=_counter_j(nvml, handle),
-                power_w=_field_w(nvml, handle, nvml.NVML_FI_DEV_POWER_INSTANT),
-                average_power_w=_field_w(nvml, handle, nvml.NVML_FI_DEV_POWER_AVERAGE),
-            )
-            for uuid, handle in self._handles
+            Channel(uuid, _counter_j(nvml, handle), *powers_w(nvml, handle)) for uuid, handle in self._handles
         )
         return Reading(self._clock(), SOURCE, Boundary.GPU, channels)
 
@@ -149,11 +145,14 @@ def _counter_j(nvml: Any, handle: Any) -> float | None:
     return None if value_mj is None else value_mj / MJ_PER_J
 
 
-def _field_w(nvml: Any, handle: Any, field: int) -> float | None:
-    values = _ask(nvml, nvml.nvmlDeviceGetFieldValues, handle, [field])
-    if not values or values[0].nvmlReturn != nvml.NVML_SUCCESS:
-        return None
-    return float(values[0].value.uiVal) / MW_PER_W
+def powers_w(nvml: Any, handle: Any, scope: int = GPU_SCOPE) -> tuple[float | None, float | None]:
+    """Return (instant, averaged) watts of a scope of a card; None for what it does not give."""
+    fields = (nvml.NVML_FI_DEV_POWER_INSTANT, nvml.NVML_FI_DEV_POWER_AVERAGE)
+    values = _ask(nvml, nvml.nvmlDeviceGetFieldValues, handle, [(field, scope) for field in fields])
+    if values is None:
+        return None, None
+    good = [float(v.value.uiVal) / MW_PER_W if v.nvmlReturn == nvml.NVML_SUCCESS else None for v in values]
+    return good[0], good[1]
 
 
 def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:

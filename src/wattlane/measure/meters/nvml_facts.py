@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wattlane.measure.meters.nvml import GPU_SCOPE, MODULE_SCOPE, powers_w
 from wattlane.measure.validity.identity import Board
 from wattlane.measure.validity.scene import CardFacts, Health, Throttle
 
 MW_PER_W = 1e3
+MODULE_ABOVE = 1.05
 HZ_PER_MHZ = 1e6
 REASONS = {0x20: Throttle.THERMAL, 0x40: Throttle.THERMAL, 0x04: Throttle.POWER_CAP, 0x80: Throttle.POWER_BRAKE}
 
@@ -43,6 +45,7 @@ def facts(nvml: Any, uuid: str) -> CardFacts:
         limit_w=limit,
         default_limit_w=factory,
         slowdown_c=None if slowdown is None else float(slowdown),
+        scope="gpu" if _has_scopes(nvml, handle) else "",
         is_mig=bool(mig and mig[0]),
     )
 
@@ -68,6 +71,12 @@ def _look(nvml: Any, uuid: str, handle: Any, time_s: float) -> Health:
         None if degrees is None else float(degrees),
         frozenset(why for bit, why in REASONS.items() if bits & bit),
     )
+
+
+def _has_scopes(nvml: Any, handle: Any) -> bool:
+    """Return whether the card tells the power of its GPU from that of its module, so that the scope is sure."""
+    gpu_w, module_w = (powers_w(nvml, handle, scope)[1] for scope in (GPU_SCOPE, MODULE_SCOPE))
+    return gpu_w is not None and module_w is not None and module_w > MODULE_ABOVE * gpu_w
 
 
 def _instances(nvml: Any, handle: Any) -> tuple[str, ...]:

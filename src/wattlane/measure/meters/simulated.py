@@ -40,7 +40,10 @@ class SimulatedMeter:
     def read(self) -> Reading:
         """Return the counter at its last tick and the power of this instant."""
         now_s = self._clock()
+        return Reading(now_s, SOURCE, Boundary.GPU, (self.channel(now_s),), Origin.MODELLED)
+
+    def channel(self, now_s: float, device: str = "card 0") -> Channel:
+        """Return what the card shows at `now_s` of its clock; several cards make one reading so."""
         since_s = now_s - self._start_s
         shown_s = math.floor(since_s / self._tick_s) * self._tick_s if self._tick_s > 0 else since_s
-        channel = Channel("card 0", energy_j=self._energy_j_at(shown_s), power_w=self._power_w_at(since_s))
-        return Reading(now_s, SOURCE, Boundary.GPU, (channel,), Origin.MODELLED)
+        return Channel(device, self._energy_j_at(shown_s), self._power_w_at(since_s))
