@@ -108,7 +108,13 @@ def join(result: Path | str, folder: Path | str) -> Joined:
         FileFormatError: the result is of no known tool, or holds no times per request.
     """
     run, out = read_client(Path(result)), Path(folder)
-    zero_s = float(read_json(out / "clock.json", CLOCK_KIND)[run.clock])
+    zero = read_json(out / "clock.json", CLOCK_KIND)
+    if run.clock not in zero:
+        raise InputError(
+            f"{result}: {run.tool} writes times of a monotonic clock; the record in {out} holds Unix times only; use a "
+            "result of AIPerf or GuideLLM, or record on the client's machine"
+        )
+    zero_s = float(zero[run.clock])
     readings = readings_of(read_parquet(out / "telemetry.parquet", TELEMETRY_KIND, ["time_s", "source", "device"]))
     start_s = min(request.start_s for request in run.requests) - zero_s
     end_s = max(request.end_s for request in run.requests) - zero_s

@@ -101,10 +101,27 @@ def from_server(url: str, span: Range) -> dict[str, Any]:
     return responses
 
 
+def raw_samples(url: str, query: str, start_s: float, end_s: float, headers: Mapping[str, str] | None = None) -> Any:
+    """Return the response with every sample a server kept between two Unix times, at the times it was scraped.
+
+    Unlike `query_range`, which repeats the last value on a grid of steps.
+
+    Raises:
+        InputError: the range is wrong, the server cannot be reached, or it refuses the query.
+    """
+    if not (math.isfinite(start_s) and start_s < end_s < math.inf):
+        raise InputError(f"range {start_s} to {end_s}; expected start < end, Unix seconds")
+    values = {"query": f"{query}[{math.ceil((end_s - start_s) * 1e3)}ms]", "time": f"{end_s:.3f}"}
+    return _get(f"{url.rstrip('/')}/api/v1/query?{urllib.parse.urlencode(values)}", headers or {})
+
+
 def _ask(base: str, query: str, span: Range) -> Any:
     values = {"query": query, "start": f"{span.start_s:.3f}", "end": f"{span.end_s:.3f}", "step": f"{span.step_s:g}"}
-    address = f"{base}/api/v1/query_range?{urllib.parse.urlencode(values)}"
-    request = urllib.request.Request(address, headers=dict(span.headers))
+    return _get(f"{base}/api/v1/query_range?{urllib.parse.urlencode(values)}", span.headers)
+
+
+def _get(address: str, headers: Mapping[str, str]) -> Any:
+    request = urllib.request.Request(address, headers=dict(headers))
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             return json.load(response)
