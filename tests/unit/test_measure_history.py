@@ -75,7 +75,7 @@ def test_raw_samples_keep_the_times_of_the_scrapes_and_the_lag_is_their_distance
 def test_a_window_of_few_scrapes_is_warned_of_and_its_interval_is_wide(kept):
     kept(Kept(scrape_s=30.0))
     found = past_energy("http://prom:9090", START_S + 280.0, START_S + 340.0)
-    assert [reason.code for reason in found.reasons] == [Code.WINDOW_TOO_SHORT]
+    assert Code.WINDOW_TOO_SHORT in [reason.code for reason in found.reasons]
     truth_j = ENERGY_J(340.0) - ENERGY_J(280.0)
     assert found.total.energy_j_lo <= truth_j <= found.total.energy_j_hi
     assert found.total.half_j > 0.2 * truth_j
