@@ -168,7 +168,7 @@ def test_polls_are_dense_after_an_edge_and_sparse_elsewhere():
     after = [t for t in times if edge_s <= t <= edge_s + DENSE_S]
     before = [t for t in times if t < edge_s]
     # A busy machine delays some polls; at the sparse rate there would be 5 after the edge.
-    assert 12 <= len(after) <= DENSE_S / DENSE_PERIOD_S + 1
+    assert 10 <= len(after) <= DENSE_S / DENSE_PERIOD_S + 1
     assert len(before) <= 8
     assert after[0] - edge_s < PERIOD_S
 

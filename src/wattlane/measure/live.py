@@ -184,7 +184,7 @@ class Window:
 
     @property
     def energy(self) -> Energy:
-        """Energy of the window with its interval; waits for the tick after its end, a quarter of a second.
+        """Energy of the window with its interval; waits for the ticks after its end, a fifth of a second.
 
         Raises:
             MeasurementError: the window is still open, or the telemetry ended before it did.
