@@ -177,7 +177,7 @@ def test_diagnosis_picks_its_groups_and_refuses_columns_that_have_none():
 
 
 def test_rivals_that_cannot_be_fitted_and_factors_of_many_levels_are_passed_over(tmp_path: Path):
-    many = records(batch=np.linspace(1, 9, 36), ticket=[f"t{i}" for i in range(36)])
+    many = records(batch=np.linspace(1, 9, 36), repeats=np.linspace(1, 1.5, 36), ticket=[f"t{i}" for i in range(36)])
     ask = Ask("bilinear", "relative")
     residuals = diagnose(many, fit_records(many, ask), ask, ["rack"]).body["residuals"]["energy_j"]
     assert "ticket" not in residuals

@@ -20,6 +20,7 @@ from wattlane.model.laws.table import read_table
 from wattlane.model.observations import Observations
 from wattlane.model.records import Records
 from wattlane.model.records.cells import table_of
+from wattlane.model.spread import Spread
 from wattlane.model.statistics.pooled import pooled_fit
 
 OLD = np.array([0.02, 3.0, 2e-4])
@@ -151,6 +152,7 @@ def test_fit_writes_a_table_and_a_pooled_law_that_predict_asks(tmp_path: Path, c
     assert json.loads(capsys.readouterr().out)["method"] == "pooled"
 
 
+@pytest.mark.slow  # draws a page
 def test_asking_a_law_says_what_held_for_groups_left_out_and_what_it_is_not(tmp_path: Path):
     runs_csv, law = tmp_path / "runs.csv", tmp_path / "law.json"
     table = runs(OLD, np.repeat(POINTS, 3, axis=0), seed=9)
@@ -162,6 +164,10 @@ def test_asking_a_law_says_what_held_for_groups_left_out_and_what_it_is_not(tmp_
     assert (tmp_path / "page.html").is_file()
     notes = ask_law(law, 500, 500).notes
     assert "90% of runs of left-out groups (rack): energy_j [" in notes[0]
+    fit = read_earlier(law)
+    few = replace(fit, conformal=replace(fit.conformal, energy_j=Spread({}, 1)))
+    write_law(few, law)
+    assert "1 groups of rack are too few" in ask_law(law, 500, 500).notes[0]
     profile = tmp_path / "constant.json"
     profile.write_text(json.dumps({"schema": 1, "kind": "law", "law": "constant", "share": 0.5}))
     with pytest.raises(InputError, match="not asked about one request"):

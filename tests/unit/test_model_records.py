@@ -191,7 +191,7 @@ def test_a_campaign_gives_one_record_a_trial_per_request(tmp_path):
 def test_a_campaign_says_what_of_it_could_not_be_used(tmp_path):
     text = CAMPAIGN.replace("input = [8, 64, 512]", "input = [8, 64]").replace("output = [8, 64, 512]", "output = [8]")
     bare = run_campaign(tmp_path / "bare", power_w=None, text=text)
-    with pytest.raises(InputError, match="energy is absent in all 4 measured trials"):
+    with pytest.raises(InputError, match="energy is absent or 0 in all 4 measured trials"):
         read_records(bare)
     half = run_campaign(tmp_path / "half", text=text, fails=lambda t: MeasurementError("no") if t.number else None)
     assert read_records(half).notes == ("2 trials left out: failed",)
@@ -203,6 +203,9 @@ def test_a_campaign_says_what_of_it_could_not_be_used(tmp_path):
     )
     write_parquet(half / "campaign.parquet", "campaign", table)
     assert "1 trials left out: energy absent" in read_records(half).notes
+    table = table.with_columns(energy_j=pl.col("energy_j").fill_null(0.0))
+    write_parquet(half / "campaign.parquet", "campaign", table)
+    assert "1 trials left out: energy below what their meter can tell from 0" in read_records(half).notes
     for served in (half / "cells").rglob("served.parquet"):
         rows = pl.read_parquet(served)
         rows.with_columns(input_tokens=pl.Series(np.arange(1, 1 + len(rows)) * 10)).write_parquet(served)

@@ -12,7 +12,9 @@ from wattlane.core.errors import InputError
 from wattlane.core.types import Estimate
 from wattlane.model.law import REQUESTS
 from wattlane.model.registry import read_law
-from wattlane.model.request_law import UNITS, RequestFit
+from wattlane.model.request_law import UNITS, Conformal, RequestFit
+
+CONFORMAL_LEVEL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,16 @@ def _notes(law: RequestFit, input_tokens: float, output_tokens: float) -> list[s
     said = [f"{name} {runs[name]}" for name in ("energy_status", "boundary", "system", "backend") if runs.get(name)]
     notes = [f"fitted on {runs.get('rows')} runs: {', '.join(said)}"] if said else []
     if law.conformal is not None:
-        held = law.predict_group(input_tokens, output_tokens)
-        words = "; ".join(f"{name} [{one.lo:.4g}, {one.hi:.4g}] {one.unit}" for name, one in held.items())
-        level = next(iter(held.values())).level
-        notes.append(f"{level:.0%} of runs of left-out groups ({law.conformal.by}): {words}")
+        notes.append(_grouped(law, law.conformal, input_tokens, output_tokens))
     return notes
+
+
+def _grouped(law: RequestFit, conformal: Conformal, input_tokens: float, output_tokens: float) -> str:
+    """Return the conformal intervals in words, at the highest level up to 90 % that both quantities have."""
+    shared = [level for level in conformal.energy_j.quantiles if level in conformal.runtime_s.quantiles]
+    level = max((level for level in shared if level <= CONFORMAL_LEVEL), default=None)
+    if level is None:
+        return f"{conformal.energy_j.groups} groups of {conformal.by} are too few for an interval over groups"
+    held = law.predict_group(input_tokens, output_tokens, level)
+    words = "; ".join(f"{name} [{one.lo:.4g}, {one.hi:.4g}] {one.unit}" for name, one in held.items())
+    return f"{level:.0%} of runs of left-out groups ({conformal.by}): {words}"

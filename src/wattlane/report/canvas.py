@@ -92,6 +92,17 @@ def panels(height_in: float, rows: int = 1, columns: int = 1) -> tuple[Drawing, 
     return drawing, list(axes.flat)
 
 
+def plain_log(panel: Axes) -> None:
+    """Make the x axis logarithmic with plain numbers at 1, 2 and 5 of each decade, or at decades where it is long."""
+    ticker = require("matplotlib.ticker")
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    if low > 0 and high < 1e3 * low:
+        panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
 def svg(drawing: Drawing, name: str, title: str, description: str) -> str:
     """Return the drawing as one `<svg>` element with a title and a description, ids prefixed by `name`."""
     from html import escape

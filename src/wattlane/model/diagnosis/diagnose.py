@@ -28,6 +28,7 @@ LENGTHS = "lengths"
 # columns by which groups are left out unless the caller names others; those with one value are passed over
 USUAL = ("model", "system", "source", "input_tokens", "output_tokens", LENGTHS)
 MOST_LEVELS = 24
+ENOUGH = 9  # groups from which a conformal interval at 90 % is finite
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,7 +48,8 @@ def diagnose(records: Records, fit: RequestFit, ask: Ask, by: Sequence[str] = ()
         fit: the law fitted to all of them.
         ask: how it was fitted, to fit it again without some of them.
         by: columns whose groups are left out in turn, the first also setting the conformal intervals of the law;
-            "lengths" leaves out one pair of lengths at a time. Empty takes every usual one that has groups.
+            "lengths" leaves out one pair of lengths at a time. Empty takes every usual one that has groups, first the
+            one with enough of them for an interval at 90 %.
 
     Raises:
         UnknownNameError: no such column.
@@ -105,7 +107,13 @@ def _groupings(records: Records, by: Sequence[str]) -> dict[str, Labels]:
             found[name] = labels
         elif by:
             raise InputError(f"found one group in {name}, {labels[0]}; expected at least two to leave one out")
-    return found
+    if by:
+        return found
+    counts = {name: len(set(labels.tolist())) for name, labels in found.items()}
+    first = next(
+        (name for name, count in counts.items() if count >= ENOUGH), max(counts, key=lambda name: counts[name])
+    )
+    return {first: found[first], **found}
 
 
 def _left_out(records: Records, name: str, held: HeldOut, ask: Ask) -> dict[str, Any]:

@@ -46,20 +46,23 @@ def read_campaign(path: Path) -> Records:
     ]
     rows = [_record(row, folder) for row in measured.iter_rows(named=True)]
     known = [row for row in rows if row["energy_j"] is not None]
-    if not known:
+    usable = [row for row in known if row["energy_j"] > 0]
+    if not usable:
         raise InputError(
-            f"{folder}: energy is absent in all {len(rows)} measured trials; expected a meter that sees the engine, or "
-            "cpu_watts in the grid for a modelled energy"
+            f"{folder}: energy is absent or 0 in all {len(rows)} measured trials; expected a meter that sees the "
+            "engine, or cpu_watts in the grid for a modelled energy"
         )
     if len(known) < len(rows):
         left_out.append(f"{len(rows) - len(known)} trials left out: energy absent")
+    if len(usable) < len(known):
+        left_out.append(f"{len(known) - len(usable)} trials left out: energy below what their meter can tell from 0")
     mixed = _mixed_lengths(measured, folder)
     if mixed:
         left_out.append(
             f"in {mixed} trials request lengths vary by over {VARIES:.0%}: their mean stands for them, and the mean of "
             "in·out is not the product of the means"
         )
-    return Records.of(pl.DataFrame(known, infer_schema_length=None), LAYOUT, left_out)
+    return Records.of(pl.DataFrame(usable, infer_schema_length=None), LAYOUT, left_out)
 
 
 def _record(row: dict[str, Any], folder: Path) -> dict[str, Any]:

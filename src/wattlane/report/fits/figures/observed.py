@@ -54,7 +54,7 @@ def _panel(panel: Axes, run: FitRun, side: str) -> None:
         panel.annotate(
             words, (0.03, 0.98), xycoords="axes fraction", va="top", color=canvas.BASELINE, bbox=canvas.BACKING
         )
-    panel.set_xscale("log")
+    canvas.plain_log(panel)
     panel.set_yscale("log")
 
 

@@ -33,7 +33,7 @@ def plot(run: FitRun) -> Drawing | None:
         panel.scatter(x[~out], off[~out], s=13, c=canvas.PLAN, alpha=0.7, linewidths=0)
         if out.any():
             panel.scatter(x[out], np.clip(off[out], -reach, reach), s=22, c=canvas.BASELINE, marker="^", linewidths=0)
-        panel.set_xscale("log")
+        canvas.plain_log(panel)
         panel.set_ylim(-1.08 * reach, 1.08 * reach)
         panel.yaxis.set_major_formatter(lambda value, _: units.percent(value, 0))
         panel.set_xlabel(label)
