@@ -10,7 +10,7 @@ from wattlane.core.errors import UnknownNameError
 from wattlane.core.files import read_json
 
 # kind of the file → package with a module `certify` and a module `explain`, each with a function of that name
-KINDS = {"assignment": "wattlane.plan.assign"}
+KINDS = {"assignment": "wattlane.plan.assign", "configuration": "wattlane.plan.configure"}
 
 
 def module_of(path: Path, verb: str) -> ModuleType:

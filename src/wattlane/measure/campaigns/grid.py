@@ -12,23 +12,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.core.files import existing
+from wattlane.core.sections import Section, in_words
 from wattlane.core.types import Slo
-from wattlane.measure.campaigns.problems import in_words
 from wattlane.measure.widen import MAX_PASSES, Precision
 
 Value = str | int | float | bool | dict[str, str | int | float | bool]
 Factors = dict[str, list[Value]]
 WholeOrText = int | str
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, unknown keys refused, finite values of the type they say."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class LoadSection(Section):

@@ -114,7 +114,11 @@ def _read(highspy: Any, h: Any, program: Program) -> Solved:
     elif status in {kinds.kInfeasible, kinds.kUnboundedOrInfeasible}:
         ended = Status.INFEASIBLE
     else:
-        ended = Status.STOPPED if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible else Status.NONE
+        ended = (
+            Status.STOPPED
+            if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+            else Status.NONE
+        )
     x = np.array(solution.col_value) if len(solution.col_value) else np.zeros(len(program.c))
     bound = float(info.mip_dual_bound) if np.any(program.whole) else float(info.objective_function_value)
     return Solved(ended, x, float(info.objective_function_value), bound, np.array(solution.row_dual))

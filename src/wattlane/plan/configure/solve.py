@@ -108,7 +108,13 @@ def _by_bins(
     if isinstance(counts, int):
         raise InfeasibleError(f"the demand of bin {counts} does not fit the fleet")
     progress(f"first plan, gap {gap_of(problem, cost(problem, counts).total, bound):.2%}")
-    return _smoothed(problem, blocks, counts, cost_at_prices, bound, margin, gap, until, progress), bound, low, prices, Status.OPTIMAL
+    return (
+        _smoothed(problem, blocks, counts, cost_at_prices, bound, margin, gap, until, progress),
+        bound,
+        low,
+        prices,
+        Status.OPTIMAL,
+    )
 
 
 def gap_of(problem: Problem, total: float, bound: float) -> float:

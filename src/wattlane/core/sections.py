@@ -1,16 +1,49 @@
-"""What a checked file gets wrong, in words: key, value, expectation."""
+"""TOML files read whole and checked: frozen tables, unknown keys refused, every problem in words at once."""
 
 from __future__ import annotations
 
 import difflib
+import tomllib
 import typing
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wattlane.core.errors import InputError
+from wattlane.core.files import existing
 
 UNION_PARTS = ("str", "int", "float", "bool", "dict[str")  # what the checker appends to a place for each member
 SHOWN = 80
+V = TypeVar("V", int, float, str)
+Whole = TypeVar("Whole", bound="Section")
+
+
+class Section(BaseModel):
+    """A table of a file: frozen, unknown keys refused, finite values of the type they say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Listed = Annotated[tuple[V, ...], Field(strict=False)]  # TOML knows arrays, not tuples; their values stay strict
+Number = Annotated[float, Field(strict=False)]  # TOML's 1 is a number too
+
+
+def read_toml(path: Path, root: type[Whole], example: str) -> Whole:
+    """Return the content of a TOML file as `root`.
+
+    Raises:
+        InputError: the file is missing or not TOML, or keys or values are wrong (all of them are listed).
+    """
+    try:
+        body = tomllib.loads(existing(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML ({error}); see {example} for the form") from error
+    try:
+        return root.model_validate(body)
+    except ValidationError as error:
+        raise InputError.gathered(str(path), in_words(error, root)) from error
 
 
 def in_words(error: ValidationError, root: type[BaseModel]) -> list[str]:
