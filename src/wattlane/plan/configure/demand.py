@@ -19,7 +19,8 @@ def sped_up(workload: Workload, factor: float) -> Workload:
 
 def bins_of(workload: Workload, bin_s: float) -> NDArray[np.int64]:
     """Return the time bin of every request, (n,), from the first arrival on."""
-    return ((workload.arrival_s - workload.arrival_s[0]) // bin_s).astype(np.int64)
+    out: NDArray[np.int64] = ((workload.arrival_s - workload.arrival_s[0]) // bin_s).astype(np.int64)
+    return out
 
 
 def rates(

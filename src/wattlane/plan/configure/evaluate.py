@@ -1,4 +1,4 @@
-"""A plan by plain arithmetic, without a solver: what it costs, what it spends on what, and which constraint it breaks."""
+"""A plan by plain arithmetic, without a solver: what it costs, for what, and which constraint it breaks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ def starts(problem: Problem, counts: Ints) -> Ints:
     """Return instances started at the beginning of each bin, (T, S)."""
     running = problem.shapes_running(counts)
     before = np.vstack([problem.running[None, :], running[:-1]])
-    return np.maximum(running - before, 0)
+    out: Ints = np.maximum(running - before, 0)
+    return out
 
 
 def wakes(problem: Problem, counts: Ints) -> Ints:
     """Return GPUs taken into use at the beginning of each bin, (T, G)."""
     used = problem.gpus_used(counts)
     before = np.vstack([problem.used_before[None, :], used[:-1]])
-    return np.maximum(used - before, 0)
+    out: Ints = np.maximum(used - before, 0)
+    return out
 
 
 def cost(problem: Problem, counts: Ints) -> Cost:

@@ -1,7 +1,7 @@
 """What binds in a configuration plan, what each knob brings, and what is a tie within the laws' uncertainty.
 
-A knob's part: the map without the knob's other values (every mode at its default) solved as a linear relaxation, against
-the relaxation of the whole map. Both are bounds, so the difference is what the knob brings before rounding.
+A knob's part: the map without the knob's other values (every mode at its default) as a linear relaxation, against the
+relaxation of the whole map. Both are bounds, so the difference is what the knob brings before rounding.
 """
 
 from __future__ import annotations

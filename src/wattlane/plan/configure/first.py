@@ -1,4 +1,4 @@
-"""A first plan: bins in their order, each with starts from the bin before counted and the rest of the day at its prices.
+"""A first plan: bins in their order, each with starts from the bin before counted and what follows at its prices.
 
 What is running at the end of a bin is worth the price of the links into the next one, so that an instance that will be
 needed again is not stopped for one quiet bin.

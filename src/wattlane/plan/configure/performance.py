@@ -1,8 +1,8 @@
 """The performance map: how many requests per second an instance serves within the SLO, and what it draws at each load.
 
-Each (pool, option) is replayed under Poisson arrivals of the pool's own lengths: one stream of unit rate, compressed to
-the rate asked, so that rates are compared under the same randomness. The highest rate that keeps every class' share is
-found by bisection; power is then read at shares of it. Everything here is modelled by law and simulator.
+Each (pool, option) is replayed under what one of several instances would get of the pool's own requests at a rate. The
+highest rate that keeps every class' share is found by bisection; power is then read at shares of it. Everything here is
+modelled by law and simulator.
 """
 
 from __future__ import annotations
@@ -56,19 +56,30 @@ class Row:
     tbt_p99_s: float
 
 
-def stream(pool: Pool, rate_per_s: float, seed: int) -> tuple[Workload, NDArray[np.int64]]:
-    """Return requests of the pool at a rate, and their classes; the same draws whatever the rate."""
-    n = int(np.clip(rate_per_s * STREAM_S, REQUESTS * len(np.unique(pool.of_class)), MOST_REQUESTS))
-    gaps = np.random.default_rng([seed, 0]).exponential(1.0, MOST_REQUESTS)[:n]
-    rows = np.random.default_rng([seed, 1]).integers(0, len(pool.lengths), MOST_REQUESTS)[:n]
-    return pool.lengths.take(rows, np.cumsum(gaps) / rate_per_s, pool.name), pool.of_class[rows]
+def stream(pool: Pool, rate_per_s: float) -> tuple[Workload, NDArray[np.int64]]:
+    """Return what one of several instances gets of the pool's own requests, at a rate, and their classes.
+
+    The requests are dealt round robin to as many instances as makes each one's rate nearest to the asked one; the hands
+    are played one after the other until there are enough requests, and time is stretched to the rate exactly. So bursts
+    stay, and so does the regularity that dealing brings.
+    """
+    n, arrival = len(pool.lengths), pool.lengths.arrival_s - pool.lengths.arrival_s[0]
+    span = float(arrival[-1]) * n / max(1, n - 1) or 1.0 / rate_per_s
+    hands = int(np.clip(round(n / span / rate_per_s), 1, n))
+    wanted = int(np.clip(rate_per_s * STREAM_S, REQUESTS * len(np.unique(pool.of_class)), MOST_REQUESTS))
+    played = min(hands, -(-wanted * hands // n))
+    rows = np.concatenate([np.arange(hand, n, hands) for hand in range(played)])
+    start = np.repeat(span * np.arange(played), [len(range(hand, n, hands)) for hand in range(played)])
+    stretch = n / hands / span / rate_per_s
+    at = (arrival[rows] + start)[:MOST_REQUESTS] * stretch
+    return pool.lengths.take(rows[:MOST_REQUESTS], at, pool.name), pool.of_class[rows[:MOST_REQUESTS]]
 
 
-def rows_of(pool: Pool, number: int, option: int, instance: Instance, seed: int) -> list[Row]:
+def rows_of(pool: Pool, number: int, option: int, instance: Instance) -> list[Row]:
     """Return the rows of one option for one pool; none where even the lowest rate breaks an SLO."""
 
     def at(rate: float) -> tuple[Replay, NDArray[np.bool_], bool]:
-        requests, of_class = stream(pool, rate, seed)
+        requests, of_class = stream(pool, rate)
         run = instance.replay(requests)
         met = attaining(run, pool.slos, of_class)
         return run, met, keeps(met, pool.slos, of_class)
@@ -106,7 +117,6 @@ def build(
     pools: Sequence[Pool],
     options: Sequence[Option],
     instances: Sequence[Instance | None],
-    seed: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> list[Row]:
     """Return every row of the map; options whose model does not fit their GPUs have no instance and no rows."""
@@ -116,7 +126,7 @@ def build(
         p, o = job
         instance = instances[o]
         assert instance is not None
-        return rows_of(pools[p], p, o, instance, seed)
+        return rows_of(pools[p], p, o, instance)
 
     rows: list[Row] = []
     with workers() as threads:

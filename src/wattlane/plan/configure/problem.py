@@ -1,7 +1,7 @@
 """The configuration problem as columns: what must be served, what an instance can do, what the fleet has.
 
-In each time bin t, pool p of requests arrives at d[t, p] requests per second. A *mode* m is one instance of an engine
-(a GPU type, a model, a parallelism, a batch limit, a clock, ...) at one level of load: it serves at most `rate_per_s` of
+In each time bin t, pool p of requests arrives at d[t, p] requests per second. A *mode* m is one instance of an
+engine (a GPU type, a model, a parallelism, a batch limit, a clock, ...) at one level of load: it serves at most `rate_per_s` of
 its pool within the SLO and draws `power_w` while it does. n[t, m] instances run in it. Modes of one *shape* share an
 engine process: going from one to another is a matter of routing and clocks, so that only more instances of a shape
 than in the bin before cost a start. GPUs that no instance uses are parked.
@@ -187,12 +187,15 @@ class Problem:
 
     def shapes_running(self, counts: Ints) -> Ints:
         """Return instances of each shape, (..., S), from instances in each mode, (..., M)."""
-        return counts @ _one_hot(self.modes.shape, len(self.start_j))
+        out: Ints = counts @ _one_hot(self.modes.shape, len(self.start_j))
+        return out
 
     def gpus_used(self, counts: Ints) -> Ints:
         """Return GPUs in use of each type, (..., G), from instances in each mode, (..., M)."""
-        return counts @ (_one_hot(self.modes.gpu, len(self.gpu_count)) * self.modes.gpus[:, None])
+        out: Ints = counts @ (_one_hot(self.modes.gpu, len(self.gpu_count)) * self.modes.gpus[:, None])
+        return out
 
 
 def _one_hot(index: Ints, size: int) -> Ints:
-    return (index[:, None] == np.arange(size)).astype(np.int64)
+    out: Ints = (index[:, None] == np.arange(size)).astype(np.int64)
+    return out

@@ -111,7 +111,7 @@ def _map(setting: Setting, pooling: str, pools: list[Pool], seconds: dict[str, f
         if done % 50 == 0 or done == whole:
             progress(f"performance map, pooling {pooling}: {done} of {whole}")
 
-    rows = performance.build(pools, setting.options, setting.instances, setting.asked.seed, said)
+    rows = performance.build(pools, setting.options, setting.instances, said)
     rows = allowed(setting, rows, pools)
     seconds[f"map, pooling {pooling}"] = time.monotonic() - began
     if missing := relax.unserved(setting, pools, rows):

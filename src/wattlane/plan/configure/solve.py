@@ -152,8 +152,8 @@ def _smoothed(
 def _half_sweep(
     problem: Problem, blocks: bins.Blocks, counts: Ints, priced: Floats, which: range, margin: float, until: float
 ) -> Ints:
-    """Return the plan with each of the bins `which`, no two of them neighbours, made the best between its neighbours."""
-    linked = (blocks.links @ counts.T).T
+    """Return the plan with each of the bins `which`, no two of them neighbours, made the best between neighbours."""
+    linked = np.asarray((blocks.links @ counts.T).T)
     before = np.vstack([np.concatenate([problem.running, problem.used_before])[None, :], linked[:-1]])
 
     def better(t: int) -> Ints:
@@ -172,4 +172,5 @@ def _half_sweep(
             trial = out.copy()
             trial[t] = row
             out = trial if cost(problem, trial).total <= cost(problem, out).total else out
-    return out
+    kept: Ints = out
+    return kept
