@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from wattlane.plan.configure.problem import Ints, Modes, Problem
 MOST = 6  # instances of one mode in a bin that brute force looks at
 
 
+@cache
 def small_problem(seed: int, *, bins: int = 2, capped: bool = False) -> Problem:
     """Return a random problem of two pools, two GPU types and three shapes, small enough to enumerate."""
     rng = np.random.default_rng(seed)
@@ -38,6 +40,7 @@ def small_problem(seed: int, *, bins: int = 2, capped: bool = False) -> Problem:
     )
 
 
+@cache
 def brute_force(problem: Problem) -> float:
     """Return the least objective by looking at every plan, inf if there is none.
 

@@ -53,8 +53,22 @@ def priced_cost(problem: Problem, prices: Prices) -> Floats:
     return cost
 
 
-def lower_bound(problem: Problem, prices: Prices) -> float:
-    """Return L at the prices (clipped to where it holds); inf where a pool has demand and no mode serves it."""
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """L in parts: what no bin decides, what negative costs take off, and the least covering of each bin, (T,)."""
+
+    fixed: float
+    negative: float
+    covering: Floats
+
+    @property
+    def value(self) -> float:
+        """The bound."""
+        return self.fixed + self.negative + float(self.covering.sum())
+
+
+def bound(problem: Problem, prices: Prices) -> Bound:
+    """Return L at the prices (clipped to where it holds); infinite where a pool has demand and no mode serves it."""
     valid = prices.clipped(problem)
     cost, m = priced_cost(problem, valid), problem.modes
     most = np.floor(problem.gpu_count[m.gpu] / m.gpus)
@@ -68,8 +82,13 @@ def lower_bound(problem: Problem, prices: Prices) -> float:
         )
 
     with workers() as pool:
-        covering = sum(pool.map(of_bin, range(problem.bins)))
+        covering = np.array(list(pool.map(of_bin, range(problem.bins))))
     room = np.where(np.isfinite(problem.room_w), problem.room_w, 0.0)
     held = float(valid.start[0] @ problem.running + valid.wake[0] @ problem.used_before)
     limits = float((valid.gpu * problem.gpu_count).sum() + (valid.watt * room).sum())
-    return problem.parked_cost - held - limits + negative + covering
+    return Bound(problem.parked_cost - held - limits, negative, covering)
+
+
+def lower_bound(problem: Problem, prices: Prices) -> float:
+    """Return the value of the bound at the prices."""
+    return bound(problem, prices).value

@@ -121,7 +121,7 @@ class Plan:
         """Yield the plan in words."""
         f, asked = self.found, self.setting.asked
         unit = {"energy": "J", "carbon": "gCO2e", "money": "USD"}[asked.objective.least]
-        yield f"{asked.name}: {f.cost.total:,.4g} {unit}, at most {f.gap:.2%} above the optimum of its map (modelled, GPU)"
+        yield f"{asked.name}: {f.cost.total:,.4g} {unit}, within {f.gap:.2%} of the optimum of its map (modelled, GPU)"
         used = self.problem.gpus_used(f.counts)
         for g, section in enumerate(asked.fleet):
             mean, most = used[:, g].mean(), used[:, g].max()

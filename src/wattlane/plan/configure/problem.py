@@ -1,10 +1,10 @@
 """The configuration problem as columns: what must be served, what an instance can do, what the fleet has.
 
 In each time bin t, pool p of requests arrives at d[t, p] requests per second. A *mode* m is one instance of an
-engine (a GPU type, a model, a parallelism, a batch limit, a clock, ...) at one level of load: it serves at most `rate_per_s` of
-its pool within the SLO and draws `power_w` while it does. n[t, m] instances run in it. Modes of one *shape* share an
-engine process: going from one to another is a matter of routing and clocks, so that only more instances of a shape
-than in the bin before cost a start. GPUs that no instance uses are parked.
+engine (a GPU type, a model, a parallelism, a batch limit, a clock, ...) at one level of load: it serves at most
+`rate_per_s` of its pool within the SLO and draws `power_w` while it does. n[t, m] instances run in it. Modes of one
+*shape* share an engine process: going from one to another is a matter of routing and clocks, so that only more
+instances of a shape than in the bin before cost a start. GPUs that no instance uses are parked.
 
     min  Σ_t Σ_m n·(w·(power − gpus·parked)·Δ + h·gpus) + Σ_t (Σ_s w·start_j·u + Σ_g w·wake_j·v) + parked fleet
     cover    Σ_m rate·n ≥ d                              for each (t, p)

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from wattlane.core.errors import InfeasibleError
+from wattlane.core.facts.config import resolve_model
 from wattlane.core.files import sha256
 from wattlane.core.provenance import Provenance
-from wattlane.plan.configure import classes, performance, relax
+from wattlane.model.laws.phase import Case
+from wattlane.model.profile import profile_for
+from wattlane.plan.configure import performance, relax
 from wattlane.plan.configure.baseline import single_pool
 from wattlane.plan.configure.bound import lower_bound
 from wattlane.plan.configure.config import read
@@ -121,10 +124,6 @@ def _map(setting: Setting, pooling: str, pools: list[Pool], seconds: dict[str, f
 
 def _under(setting: Setting, pooling: str, posed: Problem, rows: list[Row], found: Found) -> dict[str, Verified]:
     """Return the replay under laws one standard deviation off either way, and under more demand than forecast."""
-    from wattlane.core.facts.config import resolve_model
-    from wattlane.model.laws.phase import Case
-    from wattlane.model.profile import profile_for
-
     first = setting.asked.models[0]
     case = Case(setting.boards[0], resolve_model(first.name), first.precision)
     family = profile_for(setting.boards[0]).family(case)
@@ -151,6 +150,3 @@ def _under(setting: Setting, pooling: str, posed: Problem, rows: list[Row], foun
     extra = setting.workload.take(more, setting.workload.arrival_s[more])
     out[f"{ERROR:g} times the forecast"] = verify(setting, pooling, posed, rows, found.counts, workload=extra)
     return out
-
-
-__all__ = ["classes", "configure"]

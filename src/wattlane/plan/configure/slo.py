@@ -1,8 +1,8 @@
 """What each class must keep: absolute targets, or k times what a request alone on the reference instance would take.
 
 The latency of a class alone is that of a request with the class' 99th percentile lengths on an idle instance at
-the maximum clock, from the law: TTFT is its prefill, TBT its decode step at full context, E2E the whole. The factor 5 at P99
-is DynamoLLM's form (arXiv 2408.00741).
+the maximum clock, from the law: TTFT is its prefill, TBT its decode step at full context, E2E the whole. The factor
+5 at P99 is DynamoLLM's form (arXiv 2408.00741).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 
 from wattlane.core.errors import InfeasibleError
 from wattlane.plan.configure import bins, first, highs, relaxation
-from wattlane.plan.configure.bound import Prices, lower_bound, priced_cost
+from wattlane.plan.configure.bound import Prices, bound, priced_cost
 from wattlane.plan.configure.evaluate import Cost, cost, violations
 from wattlane.plan.configure.highs import Status
 from wattlane.plan.configure.problem import Floats, Ints, Problem
@@ -26,6 +26,7 @@ from wattlane.plan.pool import workers
 
 WHOLE_COLUMNS = 2000  # up to here the whole horizon is one mixed-integer program
 MOST_SWEEPS = 20
+TOGETHER = 16  # bins bettered at once, from one state of the plan
 SHARE = 0.4  # of the gap is given to each bin's own program
 
 
@@ -62,14 +63,14 @@ def solve(
     small = _with_modes(problem, kept)
     progress(f"{len(kept)} of {len(problem.modes)} modes are undominated")
     if small.mode_cost.size <= WHOLE_COLUMNS:
-        counts, bound, low, prices, status = _whole(small, gap, limit_s)
+        counts, proven, low, prices, status = _whole(small, gap, limit_s)
     else:
-        counts, bound, low, prices, status = _by_bins(small, gap, began + limit_s, progress)
+        counts, proven, low, prices, status = _by_bins(small, gap, began + limit_s, progress)
     full = np.zeros((problem.bins, len(problem.modes)), np.int64)
     full[:, kept] = counts
     broken = list(violations(problem, full))
     assert not broken, broken
-    return Found(full, cost(problem, full), bound, low, prices, len(kept), time.monotonic() - began, status)
+    return Found(full, cost(problem, full), proven, low, prices, len(kept), time.monotonic() - began, status)
 
 
 def _with_modes(problem: Problem, rows: Ints) -> Problem:
@@ -87,8 +88,25 @@ def _whole(problem: Problem, gap: float, limit_s: float) -> tuple[Ints, float, f
     if solved.status == Status.NONE:
         raise InfeasibleError(f"no plan was found within {limit_s:g} s; allow more time")
     counts = np.rint(solved.x[: problem.mode_cost.size]).astype(np.int64).reshape(problem.mode_cost.shape)
-    bound = solved.bound + problem.parked_cost
-    return counts, bound, linear.objective + problem.parked_cost, prices, solved.status
+    return counts, solved.bound + problem.parked_cost, linear.objective + problem.parked_cost, prices, solved.status
+
+
+@dataclass(frozen=True, eq=False)
+class _Day:
+    """What the sweeps share: problem, blocks, costs at the prices, the least covering of each bin, the bound."""
+
+    problem: Problem
+    blocks: bins.Blocks
+    priced: Floats
+    covering: Floats
+    bound: float
+    margin: float
+
+    def gap(self, counts: Ints) -> float:
+        """Return (objective − bound) ÷ objective, both above what the parked fleet costs whatever the plan."""
+        total = cost(self.problem, counts).total
+        above = total - self.problem.parked_cost
+        return max(0.0, (total - self.bound) / above) if above > 0 else 0.0
 
 
 def _by_bins(
@@ -99,72 +117,68 @@ def _by_bins(
         raise InfeasibleError("the demand does not fit the fleet, even with fractions of instances")
     low = linear.objective + problem.parked_cost
     progress("relaxation solved")
-    bound = max(lower_bound(problem, prices), low)
-    blocks, margin = bins.Blocks.of(problem), SHARE * gap * linear.objective / problem.bins
-    cost_at_prices = priced_cost(problem, prices)
+    proven = bound(problem, prices)
+    margin = SHARE * gap * linear.objective / problem.bins
+    day = _Day(
+        problem,
+        bins.Blocks.of(problem),
+        priced_cost(problem, prices),
+        proven.covering,
+        max(proven.value, low),
+        margin,
+    )
     fractions = linear.x[: problem.mode_cost.size].reshape(problem.mode_cost.shape)
     progress("bound found")
-    counts = first.plan(problem, blocks, prices, cost_at_prices, fractions, margin)
+    counts = first.plan(problem, day.blocks, prices, day.priced, fractions, margin)
     if isinstance(counts, int):
         raise InfeasibleError(f"the demand of bin {counts} does not fit the fleet")
-    progress(f"first plan, gap {gap_of(problem, cost(problem, counts).total, bound):.2%}")
-    return (
-        _smoothed(problem, blocks, counts, cost_at_prices, bound, margin, gap, until, progress),
-        bound,
-        low,
-        prices,
-        Status.OPTIMAL,
-    )
+    progress(f"first plan, gap {day.gap(counts):.2%}")
+    return _smoothed(day, counts, gap, until, progress), day.bound, low, prices, Status.OPTIMAL
 
 
-def gap_of(problem: Problem, total: float, bound: float) -> float:
-    """Return (objective − bound) ÷ objective, both above what the parked fleet costs whatever the plan."""
-    above = total - problem.parked_cost
-    return max(0.0, (total - bound) / above) if above > 0 else 0.0
-
-
-def _smoothed(
-    problem: Problem,
-    blocks: bins.Blocks,
-    counts: Ints,
-    priced: Floats,
-    bound: float,
-    margin: float,
-    gap: float,
-    until: float,
-    progress: Callable[[str], None],
-) -> Ints:
-    """Take bins between their neighbours, even ones and odd ones in turn, until nothing improves."""
-    best = cost(problem, counts).total
+def _smoothed(day: _Day, counts: Ints, gap: float, until: float, progress: Callable[[str], None]) -> Ints:
+    """Take bins between their neighbours, those furthest above their least covering first, until the gap is small."""
     for sweep in range(MOST_SWEEPS):
-        at = best
-        for parity in (0, 1):
-            if gap_of(problem, best, bound) <= gap or time.monotonic() > until:
+        at = cost(day.problem, counts).total
+        for which in _turns(day, counts):
+            if day.gap(counts) <= gap or time.monotonic() > until:
                 return counts
-            counts = _half_sweep(problem, blocks, counts, priced, range(parity, problem.bins, 2), margin, until)
-            best = cost(problem, counts).total
-        progress(f"sweep {sweep + 1}, gap {gap_of(problem, best, bound):.2%}")
-        if best >= at * (1 - gap / 50):
+            counts = _bettered(day, counts, which)
+        progress(f"sweep {sweep + 1}, gap {day.gap(counts):.2%}")
+        if cost(day.problem, counts).total >= at * (1 - gap / 50):
             break
     return counts
 
 
-def _half_sweep(
-    problem: Problem, blocks: bins.Blocks, counts: Ints, priced: Floats, which: range, margin: float, until: float
-) -> Ints:
+def _turns(day: _Day, counts: Ints) -> list[list[int]]:
+    """Return every bin once, in groups of at most `TOGETHER` with no two neighbours in one, the worst bins first."""
+    excess = (counts * day.priced).sum(axis=1) - day.covering
+    left = np.argsort(-excess, kind="stable").tolist()
+    groups = []
+    while left:
+        group: list[int] = []
+        for t in left:
+            if len(group) < TOGETHER and all(abs(t - other) > 1 for other in group):
+                group.append(t)
+        left = [t for t in left if t not in group]
+        groups.append(group)
+    return groups
+
+
+def _bettered(day: _Day, counts: Ints, which: list[int]) -> Ints:
     """Return the plan with each of the bins `which`, no two of them neighbours, made the best between neighbours."""
-    linked = np.asarray((blocks.links @ counts.T).T)
+    problem = day.problem
+    linked = np.asarray((day.blocks.links @ counts.T).T)
     before = np.vstack([np.concatenate([problem.running, problem.used_before])[None, :], linked[:-1]])
 
     def better(t: int) -> Ints:
-        if time.monotonic() > until:
-            return counts[t]
+        now: Ints = counts[t]
         after = linked[t + 1] if t + 1 < problem.bins else None
-        near = first.candidates(problem, priced, t, counts)
+        near = first.candidates(problem, day.priced, t, counts)
         found = bins.between(
-            problem, blocks, t, before[t], after, near, margin=margin, nodes=first.NODES, start=counts[t]
+            problem, day.blocks, t, before[t], after, near, margin=day.margin, nodes=first.NODES, start=now
         )
-        return counts[t] if found is None else found
+        return now if found is None else found
 
     out = counts.copy()
     with workers() as pool:
