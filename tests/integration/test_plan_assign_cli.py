@@ -48,7 +48,7 @@ def test_json_holds_the_answer_and_files_certify_it(files, capsys):
     assert "ok     gap" in capsys.readouterr().out
     assert run(["explain", str(path)]) == 0
     said = capsys.readouterr().out
-    assert "share_ceiling[Llama-2-7B]: one request more on Llama-2-7B would save" in said
+    assert "share_ceiling[Llama-2-7B]: one request more on Llama-2-7B would lower the objective by about" in said
     assert "open: the law files state no uncertainty" in said
     assert run(["explain", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["savings"][0]["verdict"].startswith("open")
@@ -139,3 +139,18 @@ def test_certify_and_explain_name_a_file_that_is_no_plan(files, capsys):
     for verb in ("certify", "explain"):
         assert run([verb, law_file]) == 1
         assert "is not a plan" in capsys.readouterr().err
+
+
+def test_frontier_prints_a_line_a_weight_and_writes_the_points(files, capsys):
+    folder, fits = files
+    path = folder / "frontier.json"
+    arguments = ["plan", "frontier", str(folder / "w.csv"), *fits, "--zetas", "0,0.5,1"]
+    assert run([*arguments, "-o", str(path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert [point["zeta"] for point in json.loads(path.read_text())["points"]] == [0.0, 0.5, 1.0]
+    assert run([*arguments, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["points"]) == 3
+    assert run(["plan", "frontier", str(folder / "none.csv"), *fits, "--shares", "3,1,1"]) == 1
+    said = capsys.readouterr().err
+    assert "no such file" in said
+    assert "shares[0] is 3" in said

@@ -62,17 +62,18 @@ def check_kind(kind: str, instances: int) -> tuple[int, int]:
         expected = brute_force(targets, w, told, counts)
         if expected is None:
             with pytest.raises(InfeasibleError):
-                assign(w, targets, ask)
+                solve(build(Case(targets, merge(w)), ask))
             continue
         feasible += 1
-        plan = assign(w, targets, ask)
+        problem = build(Case(targets, merge(w)), ask)
+        found = solve(problem)
         scale = np.abs(cost(targets, w, ask)).sum()
-        assert plan.solution.objective == pytest.approx(expected, abs=1e-9 * scale)
-        assert plan.solution.bound <= expected + 1e-9 * scale
-        assert plan.solution.status == "optimal"
-        assert plan.solution.x.sum(axis=0).tolist() == plan.case.kinds.requests.tolist()
+        assert found.objective == pytest.approx(expected, abs=1e-9 * scale)
+        assert found.bound <= expected + 1e-9 * scale
+        assert found.status == "optimal"
+        assert found.x.sum(axis=0).tolist() == problem.requests.tolist()
         if kind in COUNTED:
-            assert plan.solution.bound == pytest.approx(expected, abs=1e-9 * scale)
+            assert found.bound == pytest.approx(expected, abs=1e-9 * scale)
     return feasible, instances - feasible
 
 
@@ -186,3 +187,34 @@ def test_a_problem_keeps_what_it_does_not_admit_out_of_the_plan():
     problem = build(Case(targets, merge(w)), Ask(min_accuracy=max(t.accuracy for t in targets)))
     plan = solve(problem)
     assert np.isfinite(problem.cost[plan.x > 0]).all()
+
+
+def test_floors_of_more_models_than_requests_say_which_floor_to_drop():
+    from assign_cases import workload
+
+    rng = np.random.default_rng(8)
+    with pytest.raises(InfeasibleError, match=r"1 requests → 0 \(1 fewer\)"):
+        assign(workload([5, 9], [3, 4]), random_targets(rng), Ask(shares=(0.3, 0.3, 0.4), share_kind="floor"))
+
+
+@pytest.mark.slow
+def test_a_million_requests_are_planned_whole_with_a_gap_of_rounding_error():
+    from assign_cases import published_targets
+    from wattlane.core.workload import Workload
+    from wattlane.workload.lengths.shape import shape
+
+    drawn = shape(np.random.default_rng(0), 1_000_000, name="azure-conv")
+    kinds = merge(Workload(np.zeros(1_000_000), drawn.input_tokens, drawn.output_tokens))
+    problem = build(Case(published_targets(), kinds), Ask(zeta=0.5, shares=(0.05, 0.2, 0.75)))
+    found = solve(problem)
+    assert found.gap <= 1e-6
+    assert found.x.sum(axis=1).tolist() == [50_000, 200_000, 750_000]
+    assert (found.x.sum(axis=0) == kinds.requests).all()
+
+
+def test_lengths_too_large_for_one_key_merge_all_the_same():
+    from assign_cases import workload
+
+    kinds = merge(workload([2**40, 2**40, 7], [2**41, 2**41, 9]))
+    assert sorted(kinds.requests.tolist()) == [1, 2]
+    assert sorted(kinds.output_tokens.tolist()) == [9, 2**41]

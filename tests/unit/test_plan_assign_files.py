@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,37 @@ def test_same_inputs_same_bytes(tmp_path):
         assign(lengths(50), published_targets(), Ask(shares=(0.5, 0.5, 0.5))).write(tmp_path / name / "plan.json")
     for file in ("plan.json", "assignment.parquet"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_each_request_has_its_target_and_equal_ones_fill_the_counts(tmp_path):
+    w = workload([10, 10, 10, 300], [20, 20, 20, 5])
+    plan = assign(w, published_targets(), Ask(shares=(0.25, 0.5, 0.5)))
+    paths = plan.write(tmp_path / "plan.json", per_request=True)
+    assert [path.name for path in paths] == ["plan.json", "assignment.parquet", "requests.parquet"]
+    table = pl.read_parquet(paths[2])
+    assert table["request"].to_list() == [0, 1, 2, 3]
+    counts = table.group_by("target").len()
+    assert dict(counts.iter_rows()) == {name: count for name, count in plan.counts.items() if count}
+    kinds = plan.case.kinds
+    for i, target in enumerate(table["target"].to_list()):
+        assert plan.solution.x[[t.name for t in plan.case.targets].index(target), kinds.of_request[i]] > 0
+
+
+def test_requests_of_a_stream_have_no_order_to_write(tmp_path):
+    kinds = replace(merge(lengths(5)), of_request=None)
+    plan = assign(kinds, published_targets(), Ask())
+    with pytest.raises(InputError, match="order of requests was not kept"):
+        plan.write(tmp_path / "plan.json", per_request=True)
+
+
+def test_a_table_of_other_requests_is_found_out_by_the_workload(tmp_path):
+    (tmp_path / "w.csv").write_text("arrival_s,input_tokens,output_tokens\n0,7,8\n1,7,8\n")
+    write_bilinear(law("m", (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)), tmp_path / "m.json")
+    plan = assign_files(tmp_path / "w.csv", TargetSpec([str(tmp_path / "m.json")], (0.5,)), Ask())
+    other = assign(workload([8, 6], [7, 9]), plan.case.targets, Ask())
+    replace(other, provenance=plan.provenance).write(tmp_path / "plan.json")
+    found = certify(tmp_path / "plan.json", tmp_path / "w.csv")
+    assert [check.name for check in found.checks if not check.holds] == ["workload"]
 
 
 # --- streams -----------------------------------------------------------------------------------------------------

@@ -209,6 +209,22 @@ def test_many_kinds_are_solved_from_a_sample_and_proved_on_all(monkeypatch, shar
     assert found.bound == pytest.approx(expected.value, rel=1e-9)
 
 
+def test_counts_fit_from_prices_that_are_far_off(monkeypatch):
+    monkeypatch.setattr(flow, "NEAR", 2)
+    problem = build(Case(published_targets(), merge(lengths(300))), Ask(shares=(0.2, 0.3, 0.5)))
+    found = flow.round_counts(problem, np.zeros(3))
+    assert problem.objective(found.x) == pytest.approx(solve(problem).objective, rel=1e-12)
+
+
+def test_a_plan_of_the_solver_that_breaks_a_row_is_not_returned(monkeypatch):
+    case = Case(published_targets(), merge(lengths(5)))
+    problem = build(case, Ask("joules", gpu_hours=(1e-3, 9.0, 9.0)))
+    everything_first = rounding.Placed(np.vstack([problem.requests, np.zeros((2, 5), np.int64)]), None)
+    monkeypatch.setattr("wattlane.plan.assign.solve.round_rows", lambda *_: everything_first)
+    with pytest.raises(InfeasibleError, match="the solver's plan breaks"):
+        solve(problem)
+
+
 def test_large_plans_leave_a_part_to_branch_and_bound(monkeypatch):
     monkeypatch.setattr(rounding, "EXACT_PAIRS", 10)
     monkeypatch.setattr(rounding, "OPEN", 4)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from wattlane.core.files import sha256
 from wattlane.plan.assign.baselines import broken
+from wattlane.plan.assign.kinds import Kinds
 from wattlane.plan.assign.lagrangian import evaluate
 from wattlane.plan.assign.plan import Read, read_plan
 from wattlane.plan.assign.solve import relative_gap
+from wattlane.plan.assign.streaming import read_kinds
 
 TOLERANCE = 1e-7  # relative: what another order of summation may change
 
@@ -136,9 +137,19 @@ def _gap(read: Read, objective: float, value: float, gap: float) -> Check:
 
 
 def _workload(read: Read, path: Path) -> Check:
+    kept = read_kinds(path)
     stated = read.body["provenance"]["inputs"].get("workload")
-    found = sha256(path)
-    return Check("workload", found == stated, f"{path.name} has sha256 {found[:12]}…, the plan's {str(stated)[:12]}…")
+    same = _counted(kept.kinds) == _counted(read.case.kinds)
+    words = f"{path.name} and the table hold {'the same' if same else 'other'} requests; sha256 {kept.sha256[:12]}…"
+    if kept.sha256 != stated:
+        words += f", not {str(stated)[:12]}… as planned for"
+    return Check("workload", same and kept.sha256 == stated, words)
+
+
+def _counted(kinds: Kinds) -> list[tuple[float, ...]]:
+    """Return every kind with its count, in an order of their own."""
+    limits = [v for v in (kinds.min_accuracy, kinds.deadline_s) if v is not None]
+    return sorted(zip(kinds.input_tokens, kinds.output_tokens, *limits, kinds.requests, strict=True))
 
 
 def _close(a: float, b: float) -> bool:

@@ -127,7 +127,7 @@ def _refined(problem: Problem, scale: Scale, prices: Floats, widenings: int) -> 
     return Dual(best_prices, best_value, (upper - best_value) / scale.change, rising, scale, done)
 
 
-def _part(problem: Problem, contested: NDArray[np.bool_], choice: NDArray[np.int8]) -> _Restricted:
+def _part(problem: Problem, contested: NDArray[np.bool_], choice: NDArray[np.int16]) -> _Restricted:
     """Return the dual of the contested kinds, the others held at their choice."""
     held = np.where(contested, 0, problem.requests)
     held_problem = Problem(problem.cost, held, problem.rows, problem.targets)

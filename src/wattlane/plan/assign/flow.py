@@ -62,7 +62,7 @@ class _Graph:
     """The residual graph over the near kinds; the others stay at their choice."""
 
     def __init__(
-        self, problem: Problem, prices: Floats, toll: Floats, choice: NDArray[np.int8], which: NDArray[np.intp]
+        self, problem: Problem, prices: Floats, toll: Floats, choice: NDArray[np.int16], which: NDArray[np.intp]
     ) -> None:
         self.targets, self.which, self.toll = len(problem.targets), which, toll
         part = problem.take(which)

@@ -13,6 +13,8 @@ from wattlane.core.workload import Workload
 from wattlane.model.request_law import BILINEAR, TERMS
 from wattlane.plan.assign.problem import Counts, Floats
 
+LARGEST_KEY = 2**62
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kinds:
@@ -71,14 +73,14 @@ def merge(
     if not merged:
         return Kinds(tin, tout, np.ones(n, np.int64), **given, of_request=np.arange(n))
     base = int(tout.max()) + 1
-    key = tin * base + tout
-    if not given:
+    if not given and int(tin.max()) < LARGEST_KEY // base:
         # without the index of the first, the sort need not be stable: half the time
-        distinct_keys, of_request, requests = np.unique(key, return_inverse=True, return_counts=True)
-        return Kinds(*np.divmod(distinct_keys, base), requests.astype(np.int64), of_request=of_request)
-    for values in given.values():
+        keys, of_request, requests = np.unique(tin * base + tout, return_inverse=True, return_counts=True)
+        return Kinds(*np.divmod(keys, base), requests.astype(np.int64), of_request=of_request)
+    key: Counts = tin
+    for values in (tout, *given.values()):
         distinct, code = np.unique(values, return_inverse=True)
-        # dense again before the next factor: the product of three ranges may exceed 64 bits
+        # dense again before the next factor: the product of the ranges may exceed 64 bits
         key = np.unique(key, return_inverse=True)[1] * len(distinct) + code
     _, first, of_request, requests = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
     taken = {name: values[first] for name, values in given.items()}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wattlane.plan.assign.problem import Floats, Problem, weighted
 
-Choice = NDArray[np.int8]
+Choice = NDArray[np.int16]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,7 +45,7 @@ def reduced(problem: Problem, prices: Floats, k: int) -> Floats:
 def cheapest(problem: Problem, prices: Floats) -> tuple[Choice, Floats]:
     """Return the target of least priced cost of each kind and that cost; the first of equals."""
     best = reduced(problem, prices, 0)
-    choice = np.zeros(best.size, np.int8)
+    choice = np.zeros(best.size, np.int16)
     for k in range(1, len(problem.targets)):
         candidate = reduced(problem, prices, k)
         choice[candidate < best] = k
@@ -57,7 +57,7 @@ def regret(problem: Problem, prices: Floats) -> tuple[Choice, Floats]:
     """Return the cheapest target of each kind, and how much the second cheapest costs more (infinite if none)."""
     best = reduced(problem, prices, 0)
     second = np.full(best.size, np.inf)
-    choice = np.zeros(best.size, np.int8)
+    choice = np.zeros(best.size, np.int16)
     for k in range(1, len(problem.targets)):
         candidate = reduced(problem, prices, k)
         second = np.minimum(second, np.maximum(best, candidate))

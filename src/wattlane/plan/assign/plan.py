@@ -30,12 +30,14 @@ from wattlane.plan.assign.values import Case
 KIND = "assignment"
 TABLE_KIND = "assignment-table"
 TABLE = "assignment.parquet"
+REQUESTS = "requests.parquet"
+REQUESTS_KIND = "assignment-requests"
 COLUMNS = ("input_tokens", "output_tokens", "target", "requests")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plan:
-    """An assignment with its certificate and the published baselines beside it."""
+    """An assignment with its certificate and the published baselines; `seconds` are those of merging and solving."""
 
     case: Case
     ask: Ask
@@ -96,14 +98,16 @@ class Plan:
                 )
         return out + list(words.prices(rows, self.case, self.ask))
 
-    def write(self, path: Path) -> Path:
-        """Write the plan to `path` and its table beside it; return the table's path.
+    def write(self, path: Path, *, per_request: bool = False) -> tuple[Path, ...]:
+        """Write the plan to `path` and its table beside it, and the target of every request if asked; return the paths.
 
         The time it took is not in the file: the same workload and ask give the same bytes.
         """
         body = self.as_dict()
         body.pop("seconds")
-        table = path.with_name(TABLE if path.stem == "plan" else f"{path.stem}-{TABLE}")
+        table, requests = (path.with_name(n if path.stem == "plan" else f"{path.stem}-{n}") for n in (TABLE, REQUESTS))
+        if per_request:
+            write_parquet(requests, REQUESTS_KIND, requests_table(self.case, self.solution.x))
         write_parquet(table, TABLE_KIND, assignment_table(self.case, self.solution.x))
         write_json(
             path,
@@ -116,7 +120,7 @@ class Plan:
                 "provenance": self.provenance.as_dict(),
             },
         )
-        return table
+        return (path, table, requests) if per_request else (path, table)
 
 
 def _line(name: str, found: Totals, gap: float | None, broken: tuple[str, ...] = ()) -> str:
@@ -162,6 +166,27 @@ def assignment_table(case: Case, x: Counts) -> Any:
             columns[name] = values[i]
     names = np.array([target.name for target in case.targets])
     return pl.DataFrame({**columns, "target": names[k], "requests": x[k, i]})
+
+
+def requests_table(case: Case, x: Counts) -> Any:
+    """Return the target of every request in order of arrival; of equal requests the first go to the first target.
+
+    Raises:
+        InputError: the order was not kept: a stream, or kinds that were merged elsewhere.
+    """
+    import polars as pl
+
+    of_request = case.kinds.of_request
+    if of_request is None:
+        raise InputError(
+            "the order of requests was not kept: the workload was read as a stream; "
+            f"use the counts by kind in {TABLE}, or a file without limits by request below 128 MiB"
+        )
+    by_kind = np.repeat(np.tile(np.arange(len(x)), x.shape[1]), x.T.ravel())
+    target = np.empty(len(of_request), np.int64)
+    target[np.argsort(of_request, kind="stable")] = by_kind
+    names = np.array([t.name for t in case.targets])
+    return pl.DataFrame({"request": np.arange(len(of_request)), "target": names[target]})
 
 
 @dataclass(frozen=True, eq=False, slots=True)

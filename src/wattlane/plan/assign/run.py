@@ -76,7 +76,7 @@ def assign_files(
     """
     targets, kept, provenance = _read(workload, spec, ask, format, seed)
     plan = assign(kept.kinds, targets, ask, seed=seed, limit_s=limit_s)
-    return replace(plan, provenance=provenance, notes=kept.notes)
+    return replace(plan, provenance=provenance, notes=kept.notes, seconds=kept.merge_s + plan.seconds)
 
 
 def frontier_files(

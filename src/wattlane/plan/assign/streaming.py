@@ -7,6 +7,7 @@ which names the rows.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ LENGTHS = (("ContextTokens", "GeneratedTokens"), ("input_tokens", "output_tokens
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kept:
-    """The kinds of a file, its digest, and what was left out in words."""
+    """The kinds of a file, its digest, what was left out in words, and how long merging took once it was read."""
 
     kinds: Kinds
     sha256: str
     notes: tuple[str, ...]
+    merge_s: float = 0.0
 
 
 def read_kinds(path: Path, format: str | None = None) -> Kept:
@@ -54,7 +56,9 @@ def read_kinds(path: Path, format: str | None = None) -> Kept:
             f"{path}: has limits by request ({', '.join(_limits(opening))}) and {loaded.bad_rows} bad rows; "
             "expected none: repair them, or take the limits out\n" + "\n".join(loaded.bad_examples)
         )
-    return Kept(merge(loaded.workload), loaded.sha256, loaded.workload.notes)
+    started = time.perf_counter()
+    kinds = merge(loaded.workload)
+    return Kept(kinds, loaded.sha256, loaded.workload.notes, time.perf_counter() - started)
 
 
 def merge_file(path: Path) -> Kinds:

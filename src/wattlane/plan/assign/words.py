@@ -41,10 +41,12 @@ def prices(rows: Sequence[Mapping[str, Any]], case: Case, ask: Ask) -> Iterator[
         step, words = STEPS[row["equation"]]
         target = row["name"].partition("[")[2].rstrip("]")
         worth = price * step
-        said = f"{worth:.4g} {unit}" if unit != "objective" else f"{worth:.4g} of the objective"
+        said = f"would save about {worth:.4g} {unit}"
+        if unit == "objective":
+            said = f"would lower the objective by about {worth:.4g}"
         if span_j is not None:
-            said += f", as much as {_joules(worth * span_j)} at the same {_other(ask)}"
-        yield f"{row['name']}: {words.format(target=target)} would save about {said}"
+            said += f", as much as saving {_joules(worth * span_j)} at the same {_other(ask)}"
+        yield f"{row['name']}: {words.format(target=target)} {said}"
 
 
 def _other(ask: Ask) -> str:

@@ -55,6 +55,7 @@ def assign(
     limit_s: Annotated[float, typer.Option(help="Time for branch and bound, seconds.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan to this JSON file.")] = None,
+    per_request: Annotated[bool, typer.Option("--per-request", help="Also write the target of each request.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Assign every request to a target: an integral plan, a bound on any plan, the gap, prices of the limits.
@@ -76,7 +77,7 @@ def assign(
     )  # fmt: skip
     plan = assign_files(workload, spec, ask, format=format, seed=seed, limit_s=limit_s)
     if output is not None:
-        say.print(f"wrote {output} and {plan.write(output)}", markup=False)
+        say.print(f"wrote {', '.join(map(str, plan.write(output, per_request=per_request)))}", markup=False)
     emit_json(plan.as_dict()) if as_json else _print(plan)
 
 
