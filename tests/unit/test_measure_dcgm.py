@@ -8,11 +8,12 @@ import time
 import pytest
 from measure_fake_exporter import UUID, Exporter, answering, exporting, page, stepped
 from measure_fake_server import serving
+from test_measure_meters import FakeNvml
 
 from wattlane.cli.app import run as command
 from wattlane.core.errors import InputError, MeasurementError, UnknownNameError
 from wattlane.core.files import read_json, read_parquet
-from wattlane.measure import run, trial
+from wattlane.measure import run, trial, working
 from wattlane.measure.account import metered
 from wattlane.measure.exposition import samples
 from wattlane.measure.meters.dcgm import DcgmMeter, find, read_page
@@ -190,6 +191,19 @@ def test_an_exporter_that_goes_away_leaves_readings_without_values():
         assert meter.read().energy_j is not None
     time.sleep(0.11)
     assert meter.read().channels == (Channel(UUID),)
+
+
+def test_beside_an_exporter_nvml_tells_which_card_works_where_it_is_in_reach(monkeypatch):
+    meter = DcgmMeter("x", fetch=lambda _url: page({"GPU-1": (1.0, 2.0)}).encode())
+    monkeypatch.setattr(working, "connect", lambda: FakeNvml(busy=(0,)))
+    monkeypatch.setattr(working, "process_tree", lambda _pid: {42})
+    assert working.working_cards(meter, 42) == ("GPU-0",)
+
+    def out_of_reach():
+        raise MeasurementError("no driver")
+
+    monkeypatch.setattr(working, "connect", out_of_reach)
+    assert working.working_cards(meter, 42) is None
 
 
 def test_what_is_not_an_exporter_is_refused_with_what_was_found():

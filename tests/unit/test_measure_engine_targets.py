@@ -37,6 +37,12 @@ def test_an_engine_that_is_not_installed_is_refused_by_name(target: str, missing
         pass
 
 
+@pytest.mark.parametrize("engine", ["xllamacpp", "vllm"])
+def test_an_unknown_size_is_refused_before_anything_is_asked_of_the_engine(engine: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model size 'huge'"):
+        open_engine(f"{engine}:size=huge")
+
+
 def test_in_process_without_torch_is_refused_by_name() -> None:
     without("torch")
     with (

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from wattlane.core.errors import InputError
+from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.engines.installed import Installed, look_into
 from wattlane.measure.engines.process import ServerProcess, core_set, free_port
@@ -64,6 +64,8 @@ class VllmEngine:
             raise InputError.gathered(
                 NAME, [f"{name} is {self.options[name]}; expected an integer of at least 1" for name in small]
             )
+        if self.options["size"] not in SHAPES:
+            raise UnknownNameError("model size", str(self.options["size"]), SHAPES)
         bound = core_set(str(self.options["cores"]))
         self._server = ServerProcess(NAME, bound and frozenset(range(os.cpu_count() or 1)))
         self._installed: Installed | None = None

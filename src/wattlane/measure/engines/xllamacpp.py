@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from wattlane.core.errors import InputError, MeasurementError
+from wattlane.core.errors import InputError, MeasurementError, UnknownNameError
 from wattlane.core.extras import require
 from wattlane.measure.engines.ask import get
 from wattlane.measure.engines.base import Habits
@@ -53,6 +53,8 @@ class XllamacppEngine:
             raise InputError.gathered(
                 NAME, [f"{name} is {self.options[name]}; expected an integer of at least 1" for name in small]
             )
+        if self.options["size"] not in SHAPES:
+            raise UnknownNameError("model size", str(self.options["size"]), SHAPES)
         self._cores = core_set(str(self.options["cores"]))
         self._process: subprocess.Popen[bytes] | None = None
         self._logs: tempfile.TemporaryDirectory[str] | None = None
