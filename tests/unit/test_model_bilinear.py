@@ -12,7 +12,7 @@ import pytest
 from wattlane.cli.app import run
 from wattlane.core.errors import FileFormatError, InputError, OutOfRangeError, UnknownNameError
 from wattlane.core.files import write_json
-from wattlane.model.fitting import fit_table
+from wattlane.model.fitting import Ask
 from wattlane.model.laws.bilinear import BilinearFit, Side, design, fit_bilinear, read_bilinear, write_bilinear
 from wattlane.model.observations import Observations, read_observations
 
@@ -258,7 +258,7 @@ def test_tables_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="not a readable CSV"):
         read_observations(path)
     with pytest.raises(UnknownNameError, match="Supported: bilinear"):
-        fit_table(path, "cubic", model="m")
+        Ask("cubic").entry()
 
 
 def test_fit_then_predict_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

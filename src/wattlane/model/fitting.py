@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from wattlane.core.errors import InputError, UnknownNameError
-from wattlane.core.files import sha256
 from wattlane.core.provenance import Provenance
 from wattlane.model.laws import bilinear, cache_aware
 from wattlane.model.observations import Observations
-from wattlane.model.records import Records, read_records
+from wattlane.model.records import Records
 from wattlane.model.registry import read_law
 from wattlane.model.request_law import RequestFit
 
@@ -140,18 +139,6 @@ def _batches(records: Records) -> list[str]:
     if not (isinstance(lowest, float) and isinstance(highest, float)) or highest <= SPREAD_BATCH * lowest:
         return []
     return [f"mean batches from {lowest:.3g} to {highest:.3g} pooled: energy per request falls with the batch"]
-
-
-def fit_table(table: Path, law: str, *, model: str, intercept: bool = False, method: str | None = None) -> RequestFit:
-    """Return `law` fitted to the rows of `table` (see `wattlane.model.records`).
-
-    Raises:
-        UnknownNameError: no such law.
-        InputError: rows that cannot be used, or too few.
-    """
-    ask = Ask(law, method, intercept)
-    ask.entry()
-    return fit_records(read_records(table), ask, model=model, inputs={table.name: sha256(table)})
 
 
 def write_law(fit: RequestFit, path: Path) -> None:
