@@ -117,7 +117,7 @@ class _Graph:
             return None
         node = int(ends[distance[ends].argmin()])
         path: list[tuple[int, int, int]] = []
-        while before[node] >= 0:
+        while before[node] >= 0 and len(path) <= self.targets:  # a path visits no node twice
             previous = int(before[node])
             path.append((previous, node, int(kind[previous, node])))
             node = previous
