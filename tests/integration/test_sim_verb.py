@@ -124,7 +124,7 @@ def test_unknown_names_and_missing_arguments_give_exit_code_1(capsys: pytest.Cap
     with pytest.raises(UnknownNameError, match="unknown GPU"):
         run("azure-code", model=MODEL, gpu="H1000")
     assert command(["simulate", "azure-code"]) == 1
-    assert "simulate needs a WORKLOAD, --model and -o" in capsys.readouterr().err
+    assert "simulate needs a WORKLOAD, --model or --fleet, and -o" in capsys.readouterr().err
 
 
 def test_package_offers_its_calls_by_name() -> None:

@@ -81,7 +81,7 @@ def test_kv_blocks_come_back_and_no_limit_is_passed() -> None:
         stage = Stage(s.workload, s.fleet, s.tags, names, first, s.workload.arrival_s, split, 0.0, rows)
         e = build(stage)
         cursor = np.array([0, 0, 0, -1, -1, 0])
-        while (full := drive(e, cursor, rows, stage.members(), 0, *stage.events(), 0.0)) != lay.READY:
+        while (full := drive(e, cursor, rows, stage.members(), 0, *stage.events(), 0.0, np.inf)) != lay.READY:
             e = paged.grown(e, full)
         for rep, (_, pool) in enumerate(stage.replicas()):
             at = e.at[rep]

@@ -39,7 +39,7 @@ def _compiler(inner: bool = False) -> Any:
     folder = cache_dir() / f"kernels-{source_hash()}"
     folder.mkdir(parents=True, exist_ok=True)
     numba.config.CACHE_DIR = str(folder)
-    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner else {}
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False} if inner else {}
     return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", **wrappers)
 
 
@@ -49,6 +49,9 @@ def kernel(function: F) -> F:
 
 
 def inner(function: F) -> F:
-    """Return `function` compiled for calls from kernels alone: without the code that converts Python objects, which
-    takes longer to compile than a small kernel."""
+    """Return `function` compiled for calls from kernels alone, allocating nothing.
+
+    It is without the code that converts Python objects, which takes longer to compile than a small kernel, and without
+    the counts of references to arrays, which take longer to run.
+    """
     return cast(F, _compiler(True)(function))

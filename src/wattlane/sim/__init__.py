@@ -1,6 +1,7 @@
 """Floor 5, replay a workload under a policy, iteration by iteration, with joules.
 
-`run` replays a workload on a deployment given by names; `compare` replays a measured run of a real engine.
+`run` replays a workload on a deployment given by names, `run_fleet` on the fleet of a file;
+`compare` replays a measured run of a real engine.
 """
 
 from __future__ import annotations
@@ -8,8 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME = {"Comparison": "against", "Simulation": "simulation", "compare": "against", "run": "simulation"}
-__all__ = ["Comparison", "Simulation", "compare", "run"]
+_HOME = {
+    "Comparison": "against",
+    "Simulation": "simulation",
+    "compare": "against",
+    "run": "simulation",
+    "run_fleet": "fleet_run",
+}
+__all__ = ["Comparison", "Simulation", "compare", "run", "run_fleet"]
 
 
 def __getattr__(name: str) -> Any:

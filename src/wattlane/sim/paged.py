@@ -92,7 +92,7 @@ def _run(stage: Stage) -> tuple[Stage, Engine]:
     events = stage.events()
     members, kind = stage.members(), KINDS[stage.fleet.routing]
     while True:
-        full = drive(e, cursor, stage.rows, members, kind, *events, stage.fleet.retry_s)
+        full = drive(e, cursor, stage.rows, members, kind, *events, stage.fleet.retry_s, np.inf)
         if full == lay.READY:
             return stage, e
         e = grown(e, full)

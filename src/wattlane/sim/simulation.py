@@ -117,7 +117,7 @@ def run(
         InputError: a name, a file or a limit is wrong, or the model does not fit.
     """
     began = time.monotonic()
-    requests, source, inputs, notes = _requests(workload, seed)
+    requests, source, inputs, notes = requests_of(workload, seed)
     case = Case(gpu_named(gpu), resolve_model(model), precision, tensor_parallel, clock_hz)
     defaults = engine_defaults(engine, case.gpu)
     budget = _given(max_num_batched_tokens, defaults.max_num_batched_tokens)
@@ -177,7 +177,7 @@ def _replayed(
     return fleet.replay(requests, deployment, law, capacity, defaults.kv_block_tokens)
 
 
-def _requests(workload: Workload | str | Path, seed: int) -> tuple[Workload, str, dict[str, str], tuple[str, ...]]:
+def requests_of(workload: Workload | str | Path, seed: int) -> tuple[Workload, str, dict[str, str], tuple[str, ...]]:
     """Return the requests, in words where they are from, hashes of files read, and notes."""
     if isinstance(workload, Workload):
         return workload, workload.name, {}, workload.notes

@@ -11,6 +11,8 @@ from wattlane.cli.console import emit_json, say
 from wattlane.core.errors import InputError
 from wattlane.core.types import Slo
 
+NEEDS = "simulate needs a WORKLOAD, --model or --fleet, and -o (or --against FOLDER)"
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -35,6 +37,7 @@ def simulate(
     tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
     profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of a shape's sample.", min=0)] = 0,
+    fleet: Annotated[Path | None, typer.Option(help="A FLEET.toml: pools, scheduling, clocks, rest, failures.")] = None,
     against: Annotated[Path | None, typer.Option(help="Replay the measured runs below a folder instead.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -45,10 +48,11 @@ def simulate(
     if against is not None:
         _against(against, gpu, as_json)
         return
-    if workload is None or model is None or out is None:
-        raise InputError(
-            "simulate needs a WORKLOAD, --model and -o (or --against FOLDER); see wattlane simulate --help"
-        )
+    if workload is None or out is None or (model is None) == (fleet is None):
+        raise InputError(f"{NEEDS}; see wattlane simulate --help")
+    if model is None or fleet is not None:
+        _fleet(workload, fleet or Path(), out, Slo(ttft_s, tbt_s), seed, as_json)
+        return
     from wattlane.sim import run
 
     found = run(
@@ -68,6 +72,25 @@ def simulate(
         seed=seed,
     ).as_dict()
     _print(found, as_json)
+    say.print(f"Results in {out}", soft_wrap=True)
+
+
+def _fleet(workload: str, fleet: Path, out: Path, slo: Slo, seed: int, as_json: bool) -> None:
+    from wattlane.sim import run_fleet
+
+    body = run_fleet(workload, fleet, out, slo, seed).as_dict()
+    if as_json:
+        emit_json(body)
+    else:
+        typer.echo(f"requests        {body['requests']:,}, {body['refused']:,} refused, {body['retried']:,} retried")
+        typer.echo(f"scheduler       {body['preemptions']:,} preemptions, {body['cached_tokens']:,} cached tokens")
+        for name, key in (("ttft", "ttft"), ("token gap", "tbt"), ("end to end", "e2e")):
+            typer.echo(f"{name:<16}p50 {_ms(body[key + '_p50_s'])}, p99 {_ms(body[key + '_p99_s'])}")
+        typer.echo(f"SLO attainment  {body['slo_attainment']:.2%}")
+        each = body["energy_j_per_request"]
+        typer.echo(f"energy          {body['energy_j']:,.0f} J, modelled, GPU boards", nl=each is None)
+        typer.echo("" if each is None else f"; {each:.4g} J a request", nl=each is not None)
+        typer.echo(f"ledger residual {body['ledger_residual_j']:.2g} J")
     say.print(f"Results in {out}", soft_wrap=True)
 
 

@@ -46,7 +46,7 @@ ARRIVAL, FAILURE, TICK, RETRY_HEAD, RETRY_TAIL, SEQUENCE = 0, 1, 2, 3, 4, 5  # c
 FAIL_S, FAIL_UP_S, FAIL_REPLICA = 0, 1, 2  # columns of failures
 
 
-@inner
+@kernel
 def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
     """Return the replicas that may take a request: active ones that are up, failing that any up, failing that any."""
     out = np.empty(members.size, np.int64)
@@ -62,7 +62,7 @@ def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
     return out[:0]
 
 
-@inner
+@kernel
 def _send(e: Engine, cursor: np.ndarray, r: int, members: np.ndarray, kind: int, now: float) -> None:
     """Route a request and put it into the queue of its replica."""
     eligible = _eligible(e, members, now)
@@ -90,7 +90,7 @@ def _retry(e: Engine, cursor: np.ndarray, r: int, at_s: float) -> None:
     cursor[RETRY_TAIL] = r
 
 
-@inner
+@kernel
 def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, retry_s: float) -> None:
     """Break a replica down: everybody on it is sent again, those that ran first, in order of their rows."""
     n = e.ask.shape[0]
@@ -114,7 +114,7 @@ def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, ret
             _retry(e, cursor, i, at_s + retry_s)
 
 
-@inner
+@kernel
 def _scale(e: Engine, counts: np.ndarray, now: float) -> None:
     """Let the first `counts` replicas of each pool be active, and wake those that become so."""
     seen = np.zeros(counts.size, np.int64)
@@ -138,6 +138,7 @@ def drive(
     tick_s: np.ndarray,
     counts: np.ndarray,
     retry_s: float,
+    end_s: float,
 ) -> int:
     """Route every request, apply every event and serve everything; return `READY`, or which table is full.
 
@@ -147,6 +148,7 @@ def drive(
         members: (groups, R) 1 where a group of requests may be served.
         failures: (f, 3) seconds, seconds of the repair and replica, ascending.
         tick_s, counts: (t,) and (t, pools) when how many replicas of a pool become active.
+        end_s: iterations that begin then or later are left for another call; infinite: none is.
     """
     while True:
         arrival_s = e.real[order[cursor[ARRIVAL]], RELEASE_S] if cursor[ARRIVAL] < order.size else np.inf
@@ -163,7 +165,7 @@ def drive(
         for rep in range(e.at.shape[0]):
             concerned = changes or group[rep] == 1
             if (looks and concerned) or rep == broken or now == np.inf:
-                full = advance(e, rep, now)
+                full = advance(e, rep, end_s if now == np.inf else now)
                 if full != READY:
                     return full
         if now == np.inf:
