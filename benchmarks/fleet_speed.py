@@ -94,13 +94,14 @@ def timed(name: str, capacity: int | None, repeats: int) -> float:
 
 def sweep(points: int, processes: int) -> None:
     """Replay the hour `points` times over worker processes, each with another budget, and say what 1,000 would take."""
-    from joblib import Parallel, delayed
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-    work = Parallel(n_jobs=processes)
-    work(delayed(one_point)(i) for i in range(2 * processes))  # the workers load the kernels once
-    began = time.perf_counter()
-    work(delayed(one_point)(i) for i in range(points))
-    seconds = time.perf_counter() - began
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as work:
+        list(work.map(one_point, range(4 * processes)))  # the workers load kernels and requests once
+        began = time.perf_counter()
+        list(work.map(one_point, range(points)))
+        seconds = time.perf_counter() - began
     print(
         f"\nsweep: {points} replays on {processes} processes in {seconds:.1f} s; 1,000: {seconds / points * 1e3:.0f} s"
     )
@@ -136,8 +137,8 @@ def week(share: float) -> None:
 
     def windows():
         rng, now = np.random.default_rng(3), 0.0
-        for begin in range(0, n, 100_000):
-            size = min(100_000, n - begin)
+        for begin in range(0, n, 25_000):
+            size = min(25_000, n - begin)
             arrival_s = now + np.cumsum(rng.exponential(1 / rate, size))
             now = float(arrival_s[-1])
             yield Workload(arrival_s, rng.geometric(1 / 1000, size), rng.geometric(1 / 200, size))

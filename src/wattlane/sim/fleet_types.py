@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,6 +266,14 @@ class Tags:
     model: NDArray[np.int64] | None = None
     prefix_at: NDArray[np.int64] | None = None
     prefix_ids: NDArray[np.int64] | None = None
+
+    @cached_property
+    def numbered(self) -> tuple[NDArray[np.int64], int]:
+        """The names of hash blocks numbered from 0, and how many there are; worked out once."""
+        if self.prefix_ids is None or len(self.prefix_ids) == 0:
+            return np.zeros(0, np.int64), 0
+        found, numbers = np.unique(self.prefix_ids, return_inverse=True)
+        return np.ascontiguousarray(numbers, np.int64), len(found)
 
     def check(self, workload: Workload, fleet: Fleet) -> None:
         """Raise an InputError that lists every column that does not fit the workload or the fleet."""

@@ -19,7 +19,7 @@ MODES = {
     Scheduling.WAITING_RATIO: lay.WAITING_RATIO,
     Scheduling.STATIC: lay.STATIC,
 }
-FIRST_ROWS = 1 << 18
+FIRST_ROWS = 1 << 19  # pages nobody writes to take no memory
 NO_REST = 1e300  # seconds after which a state that pads the table would be entered
 
 
@@ -34,8 +34,8 @@ def prefixes(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[Ints, Ints, 
         return np.zeros(len(workload) + 1, np.int64), np.zeros(0, np.int64), 0
     if not any(pool.settings.prefix_cache for pool in fleet.pools):
         return np.zeros(len(workload) + 1, np.int64), np.zeros(0, np.int64), 0
-    found, numbers = np.unique(tags.prefix_ids, return_inverse=True)
-    return np.ascontiguousarray(tags.prefix_at, np.int64), np.ascontiguousarray(numbers, np.int64), len(found)
+    numbers, count = tags.numbered
+    return np.ascontiguousarray(tags.prefix_at, np.int64), numbers, count
 
 
 @dataclass(frozen=True, eq=False)
