@@ -52,6 +52,6 @@ def inner(function: F) -> F:
     """Return `function` compiled for calls from kernels alone, allocating nothing.
 
     It is without the code that converts Python objects, which takes longer to compile than a small kernel, and without
-    the counts of references to arrays, which take longer to run.
+    the counts of references to arrays, which take longer to run. A call from Python crashes the process.
     """
     return cast(F, _compiler(True)(function))

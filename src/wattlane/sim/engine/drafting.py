@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from wattlane.model.iteration import EMPTY_J, WEIGHT_BYTES_PER_S, cost, priced
-from wattlane.model.jit import inner
+from wattlane.model.jit import inner, kernel
 from wattlane.sim.engine.clocks import set_clock
 from wattlane.sim.engine.iterate import charge_chunks, write_iteration
 from wattlane.sim.engine.layout import (
@@ -44,7 +44,7 @@ from wattlane.sim.engine.segments import end_answer, write_run
 PRIME = 2147483647
 
 
-@inner
+@kernel
 def luck(seed: int, request: int, position: int) -> float:
     """Return a number in (0, 1) that depends on nothing else."""
     x = ((seed % PRIME) * 40014 + (request % PRIME) * 69621 + position * 40692 + 12345) % PRIME
