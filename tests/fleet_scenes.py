@@ -41,7 +41,9 @@ def grid(rng: np.random.Generator, clocks: int) -> np.ndarray:
     for c in range(clocks):
         share, row = (c + 1) / clocks, top.copy()
         row[[it.FLOP_PER_S, it.ATTENTION_FLOP_PER_S]] *= share
-        row[[it.STATIC_W, it.FLOP_J]] *= 0.5 + 0.5 * share
+        for name in ("STATIC_W", "FLOP_J", "HOST_LESS_W", "LAYER_LESS_W"):
+            if hasattr(it, name):
+                row[getattr(it, name)] *= 0.5 + 0.5 * share
         rows.append(row)
     return np.array(rows)
 

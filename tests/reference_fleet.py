@@ -13,6 +13,7 @@ import numpy as np
 
 from reference_scheduler import Ask, Scheduler
 from wattlane.core.workload import Workload
+from wattlane.model import iteration as it
 from wattlane.sim.fleet_types import Fleet, Role, Routing, Scheduling, Tags
 
 
@@ -166,7 +167,7 @@ class Server(Scheduler):
             self._rest(until_s, wakes)
 
     def _rest(self, until_s: float, wakes: bool) -> None:
-        idle_w = float(self.pool.laws[-1, -1])
+        idle_w = float(self.pool.laws[-1, it.IDLE_W])
         begun_s, watts, deepest = self.now_s, idle_w, None
         for state in self.pool.rests:
             enter_s = max(self.now_s, begun_s + state.after_s)
@@ -316,7 +317,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
     seconds: dict[int, Ask] = {}
     for r in firsts:
         if r.model in split and not r.refused and workload.output_tokens[r.row] > 1:
-            kv = float(next(p.laws[-1, 11] for p in reversed(fleet.pools) if p.model == r.model)) * r.input_tokens
+            kv = float(next(p.laws[-1, it.KV_BYTES_PER_TOKEN] for p in reversed(fleet.pools) if p.model == r.model)) * r.input_tokens
             again = ask(r.row)
             again.start = again.produced = 1
             again.handoff = True
