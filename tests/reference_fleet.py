@@ -317,7 +317,8 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
     seconds: dict[int, Ask] = {}
     for r in firsts:
         if r.model in split and not r.refused and workload.output_tokens[r.row] > 1:
-            kv = float(next(p.laws[-1, it.KV_BYTES_PER_TOKEN] for p in reversed(fleet.pools) if p.model == r.model)) * r.input_tokens
+            pool = next(p for p in reversed(fleet.pools) if p.model == r.model)
+            kv = float(pool.laws[-1, it.KV_BYTES_PER_TOKEN]) * r.input_tokens
             again = ask(r.row)
             again.start = again.produced = 1
             again.handoff = True
