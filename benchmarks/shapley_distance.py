@@ -1,7 +1,7 @@
 """How far the shares of an iteration are from exact Shapley values: `python benchmarks/shapley_distance.py`.
 
-Random iterations of up to eight requests, prompts and answers mixed, on Llama-3.1-8B, Llama-3.1-70B and Qwen3-30B-A3B on
-H100. The game: a coalition costs what an iteration over its requests alone would, nobody costs nothing. Exact values
+Random iterations of up to eight requests, prompts and answers mixed, on Llama-3.1-8B, Llama-3.1-70B and Qwen3-30B-A3B
+on H100. The game: a coalition costs what an iteration over its requests alone would, nobody costs nothing. Exact values
 take all coalitions; the shares are those every replay uses (C0 equally, the rest by Aumann-Shapley prices).
 """
 

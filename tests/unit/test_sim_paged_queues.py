@@ -7,9 +7,9 @@ import math
 import numba
 import numpy as np
 import pytest
-
 from test_sim_fleet import flat_law
 from test_sim_queues import BATCHES, MEAN_SERVICE_S, TOKENS, mean_and_error
+
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.sim import account, paged
