@@ -50,8 +50,8 @@ def compare(seed: int, **size: int) -> paged.FleetRun:
 
 @pytest.mark.skipif(COMPILED, reason="the many fleets below are replayed by the compiled kernels")
 def test_a_few_fleets_agree_with_the_slow_ones() -> None:
-    for seed in range(24):
-        compare(seed, requests=8, longest_output=10)
+    for seed in range(60):
+        compare(seed, requests=12, longest_output=16)
 
 
 @pytest.mark.slow
