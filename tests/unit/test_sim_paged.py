@@ -11,10 +11,12 @@ import pytest
 from test_sim_fleet import flat_law, workload
 
 from wattlane.core.errors import InputError
+from wattlane.core.served import latency
 from wattlane.core.types import Slo
 from wattlane.model import iteration as it
 from wattlane.sim import account, paged, stamps
 from wattlane.sim.engine import layout as lay
+from wattlane.sim.engine.advance import SETTLE_EVERY
 from wattlane.sim.engine.drafting import luck
 from wattlane.sim.fleet_types import (
     EngineSettings,
@@ -217,6 +219,27 @@ def test_attainment_counts_refused_requests_as_misses() -> None:
     assert found.refused.tolist() == [False, True]
     assert account.attainment(found, Slo(2.0, 2.0)) == 0.5
     assert account.served_table(found)["outcome"].to_list() == ["completed", "refused"]
+
+
+def test_answers_longer_than_the_running_totals_are_kept_cost_what_their_contexts_cost() -> None:
+    law = flat_law(0.001)
+    law[it.KV_BYTES_PER_TOKEN], law[it.KV_BYTES_PER_S] = 1.0, 1e9
+    output = SETTLE_EVERY + 2_000
+    found = run(workload((0.0, 5, output)), replace(ONE, laws=law, kv_capacity_tokens=10**6))
+    contexts = (output - 1) * 5 + output * (output - 1) / 2
+    assert found.decode_j[0] == pytest.approx(100.0 * (0.001 * (output - 1) + contexts / 1e9), rel=1e-11)
+    assert account.ledger(found).balanced(1e-11)
+
+
+def test_long_answers_attain_by_the_p99_of_their_gaps() -> None:
+    law = flat_law(0.01)
+    law[it.KV_BYTES_PER_TOKEN], law[it.KV_BYTES_PER_S] = 1.0, 1e4
+    pool = replace(ONE, laws=law, kv_capacity_tokens=10**6)
+    found = run(workload((0.0, 5, 220), (0.3, 9, 180), (0.6, 4, 150)), pool)
+    table = account.served_table(found)
+    for target_s in np.linspace(0.02, 0.08, 13):
+        slo = Slo(9.0, float(target_s))
+        assert account.attainment(found, slo) == latency(table, slo).slo_attainment
 
 
 @pytest.mark.parametrize(
