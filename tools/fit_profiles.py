@@ -1,155 +1,219 @@
 """Make the shipped profiles from the tables under WATTLANE_DATA: `python tools/fit_profiles.py`.
 
-Serving tables give host, power and what the kernels' efficiencies become in an engine; operator tables give the priors.
-Each family is also fitted with one architecture left out at a time; those errors are what a profile reports.
+One joint fit of all platforms; operator tables give the centres of the shares of peak. `--report` prints instead how
+wrong the law is on architectures and GPUs left out of the fit, beside a boosted tree and the median on the same folds.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from left_out_report import report
 
 from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
 from wattlane.core.files import sha256
-from wattlane.model.calibration import Point, Points, read_v2, read_v3
-from wattlane.model.fit_phase import POWER_SD, TIME_SD, PhaseFit, errors, fit_phase
+from wattlane.model.calibration import Points, read_v2, read_v3
+from wattlane.model.fit_phase import POWER_SD, TIME_SD, PhaseFit, Prior, Table, fit_after, fit_phase, table
 from wattlane.model.kernel_efficiency import kernel_efficiencies
 from wattlane.model.laws.phase import PARAMETERS
-from wattlane.model.profile import Family, Profile, write_profile
+from wattlane.model.leave_out import (
+    KINDS,
+    LEVEL,
+    calibration_rows,
+    columns,
+    group_sd,
+    half_widths,
+    left_out,
+    left_out_after,
+    platform_left_out,
+)
+from wattlane.model.priors import PRIORS, SOFTWARE, priors
+from wattlane.model.profile import Conformal, Family, Profile, write_profile
 
-# Centre and log sd where no table speaks: wide, in the range of published serving profiles.
-PRIOR = {
-    "eta_weights": (0.80, 0.08),
-    "eta_kv": (0.85, 0.12),
-    "eta_flop": (0.75, 0.08),
-    "eta_flop_fp8": (0.50, 0.15),
-    "eta_attention": (0.45, 0.25),
-    "eta_experts": (0.60, 0.50),
-    "host_s": (1.5e-3, 0.8),
-    "host_per_layer_s": (2.0e-5, 0.8),
-    "host_per_seq_s": (8.0e-6, 0.8),
-    "comm_per_layer_s": (3.0e-5, 0.5),
-    "static_w": (200.0, 0.25),
-    "byte_j": (8.0e-11, 0.4),
-    "flop_j": (4.0e-13, 0.4),
-}
-ROBUST_ROWS = 6
-UNTOLD = 0.99  # a posterior as wide as the prior: the rows said nothing
+UNTOLD = 0.97  # a posterior nearly as wide as the prior: the rows said little
+NAMES, ENGINE = ("H100", "B200"), "vLLM 0.11.1"
+OLDER, OLDER_ENGINE = "A100-40GB", "vLLM 0.5 (host-bound)"
+LEAST_GROUPS = 3  # architectures a family needs for a spread of its own
 
 
-def family(points: Sequence[Point], prior: Mapping[str, tuple[float, float]], sources: Mapping[str, str]) -> Family:
-    """Fit one family and its leave-one-architecture-out errors."""
-    fit = fit_phase(points, prior)
-    groups = sorted({p.group for p in points})
-    left_out_time, left_out_power, group_bias = [], [], []
-    for name in groups:
-        rest, held = [p for p in points if p.group != name], [p for p in points if p.group == name]
-        if not rest:
-            continue
-        part = fit_phase(rest, prior)
-        t, w = errors(part.parameters, part.latent, held)
-        left_out_time.append(np.abs(np.expm1(t)))
-        left_out_power.append(np.abs(np.expm1(w)))
-        group_bias.append((t.mean(), w.mean()))
-    return _family(points, fit, prior, sources, groups, left_out_time, left_out_power, group_bias)
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The measured platforms, their rows as tables, and what was believed before."""
+
+    points: Mapping[str, Points]
+    rows: Table  # of NAMES
+    priors: tuple[Mapping[str, Prior], ...]
+    older: Table  # of OLDER, fitted after them
+    older_prior: Mapping[str, Prior]
+    hashes: Mapping[str, str]
 
 
-def _family(
-    points: Sequence[Point],
-    fit: PhaseFit,
-    prior: Mapping[str, tuple[float, float]],
-    sources: Mapping[str, str],
-    groups: list[str],
-    left_out_time: list[np.ndarray],
-    left_out_power: list[np.ndarray],
-    group_bias: list[tuple[float, float]],
-) -> Family:
-    bias = np.array(group_bias) if group_bias else np.full((1, 2), 0.15)
-    # a few architectures may agree by chance; a new one is never surer than a row is
-    spread = np.maximum(np.sqrt((bias**2).mean(axis=0)), (TIME_SD, POWER_SD))
-    times = np.concatenate(left_out_time) if left_out_time else np.array([np.nan])
-    powers = np.concatenate(left_out_power) if left_out_power else np.array([np.nan])
-
-    def short(value: float) -> float | None:
-        return None if np.isnan(value) else round(float(value), 4)
-
-    return Family(
-        parameters=fit.parameters,
-        origins=_origins(fit, prior, sources),
-        covariance_log=fit.covariance_log,
-        group_sd_time=float(spread[0]),
-        group_sd_power=float(spread[1]),
-        range={
-            "batch": (min(p.batch for p in points), max(p.batch for p in points)),
-            "active_params": (min(p.model.active_params for p in points), max(p.model.active_params for p in points)),
-            "num_gpus": (min(p.num_gpus for p in points), max(p.num_gpus for p in points)),
-        },
-        precisions=tuple(sorted({p.precision for p in points})),
-        residuals={
-            "rows": len(points),
-            "architectures": len(groups),
-            "in_sample_median_ape_itl": short(float(np.median(np.abs(np.expm1(fit.time_error))))),
-            "in_sample_median_ape_power": short(float(np.median(np.abs(np.expm1(fit.power_error))))),
-            "left_out_median_ape_itl": short(float(np.median(times))),
-            "left_out_median_ape_power": short(float(np.median(powers))),
-            "left_out_mean_ape_power": short(float(np.mean(powers))),
-            "latent": {k: round(v, 3) for k, v in fit.latent.items()},
-        },
+def load(root: Path) -> Data:
+    """Read the serving tables and the operator tables under `root`."""
+    v3, v2 = (root / "energy" / f"ml-energy-{v}" / "configurations.csv" for v in ("v3", "v2"))
+    kernels = root / "kernels" / "aiconfigurator"
+    points = {name: read_v3(v3, name) for name in NAMES} | {OLDER: read_v2(v2, OLDER)}
+    found = [priors(kernel_efficiencies(kernels, gpu(name))) for name in NAMES]
+    return Data(
+        points=points,
+        rows=table([points[name].rows for name in NAMES]),
+        priors=tuple(found),
+        older=table([points[OLDER].rows]),
+        older_prior=priors(kernel_efficiencies(kernels, gpu("A100-80GB")), other_software=True),
+        hashes={"ml-energy-v3": sha256(v3), "ml-energy-v2": sha256(v2)},
     )
 
 
-def _origins(fit: PhaseFit, prior: Mapping[str, tuple[float, float]], sources: Mapping[str, str]) -> dict[str, str]:
-    """Say of each parameter whether the rows told anything about it, and where its prior came from."""
-    after = np.sqrt(np.diag(fit.covariance_log))
-    out = {}
-    for name, sd in zip(PARAMETERS, after, strict=True):
-        source = sources.get(name, "a wide range")
-        told = sd < UNTOLD * prior[name][1]
-        out[name] = f"fitted, prior from {source}" if told else f"prior from {source}; no row told otherwise"
-    return out
+def _origins(fit: PhaseFit, at: int) -> dict[str, str]:
+    """Say of each parameter whether the rows told anything about it."""
+    index = fit.hierarchy.index[at]
+    before, after = (np.sqrt(np.diag(c)[index]) for c in (fit.hierarchy.covariance, fit.covariance))
+    words = ["prior; no row told otherwise", "fitted, pooled over platforms"]
+    return {n: words[int(a < UNTOLD * b)] for n, b, a in zip(PARAMETERS, before, after, strict=True)}
 
 
-def profile(name: str, engine: str, points: Points, kernel: Mapping[str, float], sources: Mapping[str, str]) -> Profile:
-    """Fit both families of one GPU; the experts' prior is the dense fit, so that few rows suffice."""
-    prior = {n: (kernel.get(n, centre), sd) for n, (centre, sd) in PRIOR.items()}
-    dense_rows = [p for p in points.rows if not p.model.is_moe]
-    moe_rows = [p for p in points.rows if p.model.is_moe]
-    dense = family(dense_rows, prior, dict.fromkeys(kernel, "operator tables"))
-    pooled = {n: (dense.parameters[n], max(PRIOR[n][1], 0.2)) for n in PARAMETERS} | {
-        "eta_experts": PRIOR["eta_experts"]
+def _short(value: float) -> float:
+    return round(float(value), 4)
+
+
+def _residuals(fit: PhaseFit, rows: Table, out: np.ndarray, mine: np.ndarray) -> dict[str, object]:
+    inside = np.abs(np.expm1(columns(*fit.errors(rows.rows(mine)))))
+    left = np.abs(np.expm1(out[mine]))
+    found: dict[str, object] = {"rows": int(mine.sum()), "architectures": len(np.unique(rows.group[mine]))}
+    for prefix, errors in (("in_sample", inside), ("left_out", left)):
+        for j, kind in enumerate(KINDS):
+            found[f"{prefix}_median_ape_{kind}"] = _short(np.median(errors[:, j]))
+    found["left_out_mean_ape_power"] = _short(left[:, 0].mean())
+    found["latent"] = {name: round(value, 4) for name, value in fit.latent.items()}
+    return found
+
+
+def _conformal(rows: Table, out: np.ndarray, at: int, unseen: np.ndarray) -> dict[str, Conformal]:
+    """Return half-widths of left-out architectures, and of architectures on a GPU left out as well."""
+    found = {}
+    for errors, use, suffix in (
+        (out, calibration_rows(rows.platform, rows.group, at), ""),
+        (unseen, np.ones(len(out), dtype=bool), "_unseen_gpu"),
+    ):
+        groups = rows.group[use]
+        for kind, width in zip(KINDS, half_widths(errors[use], groups), strict=True):
+            found[kind + suffix] = Conformal(float(width), len(np.unique(groups)))
+    return found
+
+
+def _family(
+    rows: Table, fit: PhaseFit, out: np.ndarray, at: int, moe: bool, conformal: Mapping[str, Conformal]
+) -> Family:
+    mine = np.array([p.model.is_moe == moe for p in rows.points]) & (rows.platform == at)
+    wide = mine if len(np.unique(rows.group[mine])) >= LEAST_GROUPS else rows.platform == at
+    spread = np.maximum(group_sd(out[wide], rows.group[wide])[:2], (POWER_SD, TIME_SD))
+    points = [rows.points[i] for i in np.flatnonzero(mine)]
+    asked = {
+        "batch": [p.batch for p in points],
+        "active_params": [p.model.active_params for p in points],
+        "num_gpus": [float(p.num_gpus) for p in points],
     }
-    families = {"dense": dense}
-    if len(moe_rows) >= ROBUST_ROWS:
-        families["moe"] = family(moe_rows, pooled, {n: "the dense fit" for n in PARAMETERS if n != "eta_experts"})
-    note = {"measurements": points.source, "left_out_rows": points.left_out, "inputs": dict(sources)}
-    return Profile(f"{name} vLLM", name, engine, families, note)
+    return Family(
+        parameters=fit.parameters(at),
+        origins=_origins(fit, at),
+        covariance_log=fit.covariance_log(at),
+        group_sd_time=float(spread[1]),
+        group_sd_power=float(spread[0]),
+        range={name: (min(values), max(values)) for name, values in asked.items()},
+        residuals=_residuals(fit, rows, out, mine),
+        precisions=tuple(sorted({p.precision for p in points})),
+        deviation_sd={name: prior.own for name, prior in PRIORS.items() if prior.own},
+        conformal=conformal,
+    )
 
 
-def main() -> None:
-    """Write one profile a GPU into the package."""
+def unmeasured(name: str, donor: Profile, engine: Profile) -> Profile:
+    """Return a profile of a GPU of the chip of `donor` with the software of `engine`: never measured, and said so."""
+    families = {}
+    own = np.array([donor.families["dense"].deviation_sd.get(n, 0.0) for n in PARAMETERS])
+    soft = np.array([n in SOFTWARE for n in PARAMETERS])
+    for kind, f in donor.families.items():
+        other = engine.families[kind]
+        covariance = np.where(soft[:, None] & soft[None, :], other.covariance_log, f.covariance_log)
+        covariance = np.where(soft[:, None] != soft[None, :], 0.0, covariance) + np.diag(own**2)
+        conformal = {k: f.conformal[f"{k}_unseen_gpu"] for k in KINDS}
+        families[kind] = replace(
+            f,
+            parameters={n: (other if n in SOFTWARE else f).parameters[n] for n in PARAMETERS},
+            origins={n: f"carried over from {(engine if n in SOFTWARE else donor).gpu}" for n in PARAMETERS},
+            covariance_log=covariance,
+            group_sd_time=max(f.group_sd_time, other.group_sd_time),
+            group_sd_power=max(f.group_sd_power, other.group_sd_power),
+            range=other.range,
+            residuals={"latent": other.residuals["latent"]},
+            precisions=other.precisions,
+            conformal={**f.conformal, **conformal},
+        )
+    note = {
+        "carried_over_from": donor.gpu,
+        "measurements": f"none of {name}: chip of {donor.gpu}, software of {engine.gpu}, facts of {name}",
+        "inputs": donor.provenance["inputs"],
+    }
+    return Profile(f"{name} vLLM", name, engine.engine, families, note, cold_start=True)
+
+
+def fitted(data: Data) -> list[Profile]:
+    """Return the profiles of the measured platforms, with their left-out errors and intervals."""
+    rows = data.rows
+    fit = fit_phase(rows, data.priors)
+    out, unseen = left_out(rows, data.priors, start=fit), platform_left_out(rows, data.priors, fit)
+    kinds = {"dense": False, "moe": True}
+    found = []
+    for at, name in enumerate(NAMES):
+        widths = _conformal(rows, out, at, unseen)
+        families = {kind: _family(rows, fit, out, at, moe, widths) for kind, moe in kinds.items()}
+        found.append(Profile(f"{name} vLLM", name, ENGINE, families, _note(data, name)))
+    later = fit_after(data.older, fit, data.older_prior)
+    out = left_out_after(data.older, data.older_prior, rows, data.priors, fit)
+    # too few architectures for conformal intervals of its own: those of a GPU left out, if its errors are not larger
+    own = np.quantile(np.abs(out), LEVEL, axis=0)
+    widths = {
+        kind: Conformal(max(float(own[j]), widths[f"{kind}_unseen_gpu"].half_width_log), len(np.unique(data.older.group)))
+        for j, kind in enumerate(KINDS)
+    } | {name: width for name, width in widths.items() if name.endswith("_unseen_gpu")}
+    families = {kind: _family(data.older, later, out, 0, moe, widths) for kind, moe in kinds.items()}
+    return [*found, Profile(f"{OLDER} vLLM", OLDER, OLDER_ENGINE, families, _note(data, OLDER))]
+
+
+def _note(data: Data, name: str) -> dict[str, object]:
+    points = data.points[name]
+    return {"measurements": points.source, "left_out_rows": points.left_out, "inputs": dict(data.hashes)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write one profile a GPU into the package, or print the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--report", action="store_true", help="print errors and coverage on what a fit never saw")
+    asked = parser.parse_args(arguments)
     root = env.data_dir()
     if root is None:
         sys.exit("set WATTLANE_DATA to the folder of measurements")
-    v3, v2 = (root / "energy" / f"ml-energy-{v}" / "configurations.csv" for v in ("v3", "v2"))
-    kernels = root / "kernels" / "aiconfigurator"
-    out = Path(__file__).resolve().parent.parent / "src" / "wattlane" / "model" / "profiles"
-    hashes = {"ml-energy-v3": sha256(v3), "ml-energy-v2": sha256(v2)}
-    jobs = [
-        ("H100", "vLLM 0.11.1", read_v3(v3, "H100"), "H100"),
-        ("B200", "vLLM 0.11.1", read_v3(v3, "B200"), "B200"),
-        ("A100-40GB", "vLLM 0.5 (host-bound)", read_v2(v2, "A100-40GB"), "A100-80GB"),
+    data = load(root)
+    if asked.report:
+        report(data.rows, data.priors, NAMES, data.older, data.older_prior, OLDER)
+        return
+    made = fitted(data)
+    by_name = {p.gpu: p for p in made}
+    made += [
+        unmeasured("H200", by_name["H100"], by_name["H100"]),
+        unmeasured("A100-80GB", by_name["A100-40GB"], by_name["H100"]),
     ]
-    for name, engine, points, table in jobs:
-        kernel = kernel_efficiencies(kernels, gpu(table))
-        made = profile(name, engine, points, kernel, hashes)
-        write_profile(made, out / f"{name.lower()}.json")
-        for kind, f in made.families.items():
-            print(name, kind, f"time sd {f.group_sd_time:.3f}, power sd {f.group_sd_power:.3f}", dict(f.residuals))
-            print("  ", {n: float(f"{v:.3g}") for n, v in f.parameters.items()})
+    out = Path(__file__).resolve().parent.parent / "src" / "wattlane" / "model" / "profiles"
+    for profile in made:
+        write_profile(profile, out / f"{profile.gpu.lower()}.json")
+        for kind, f in profile.families.items():
+            print(profile.gpu, kind, {k: v for k, v in f.residuals.items() if k != "latent"})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Steady, saturated decoding with a fixed number of sequences: mean batch, mean inter-token latency (batch ÷ output
 throughput, prefill iterations included), watts of all GPUs, mean output length. Prompt lengths are not in the tables:
-they are latent, one per task, with the priors of `wattlane.model.fit_phase`.
+they are latent, one per task, with the priors of `wattlane.model.fit_phase`. Prompts of code completion are long and
+varied: those rows tell of power, and little of time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from wattlane.core.errors import UnknownNameError
 from wattlane.core.facts.gpus import Gpu, gpu
 from wattlane.core.facts.models import Model, model
 from wattlane.core.files import existing
+from wattlane.model.laws.phase import Case
 
 PRECISION_OF = {"bfloat16": "bf16", "fp8": "fp8", "mxfp4": "mxfp4"}
 V2_GPUS = {"NVIDIA A100-SXM4-40GB": "A100-40GB", "NVIDIA H100 80GB HBM3": "H100"}
@@ -24,7 +26,11 @@ V2_GPUS = {"NVIDIA A100-SXM4-40GB": "A100-40GB", "NVIDIA H100 80GB HBM3": "H100"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measured configuration. `group` is the architecture: precisions and post-trainings of it share it."""
+    """One measured configuration. `group` is the architecture: precisions and post-trainings of it share it.
+
+    `input_tokens` None: not recorded, a latent mean of the task. `slow_path`: run by an engine that needs 20 ms and
+    more an iteration whatever the batch, which a fit gives a time of its own.
+    """
 
     gpu: Gpu
     model: Model
@@ -36,6 +42,16 @@ class Point:
     power_w: float
     task: str
     group: str
+    input_tokens: float | None = None
+    slow_path: bool = False
+    expert_parallel: int | None = None
+
+    @property
+    def case(self) -> Case:
+        """The replica that was measured."""
+        return Case(
+            self.gpu, self.model, self.precision, self.num_gpus, expert_parallel=self.expert_parallel if self.model.is_moe else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +70,24 @@ def _geometry(name: str) -> Model | None:
         return None
 
 
-def _group(m: Model) -> str:
-    kind = f"{m.experts}x{m.experts_per_token}" if m.is_moe else "dense"
+def architecture(m: Model) -> str:
+    """Return a name that precisions and post-trainings of one architecture share."""
+    kind = f"{m.experts}x{m.experts_per_token}" if m.is_moe else "hybrid" if m.state_layers else "dense"
     return f"{m.layers}L-{m.hidden}h-{kind}-{m.intermediate}"
 
 
-def _odd_path(r: dict[str, Any]) -> bool:
+def _slow_path(r: dict[str, Any]) -> bool:
     """Whether a row ran through another software path than the rest.
 
-    On one B200, Qwen3 models need about 30 ms an iteration on GPQA from batch 8 on, at half the power; Qwen3-8B on
+    On one B200, 16-bit models need 20 to 40 ms an iteration on GPQA from batch 8 on, at half the power; Qwen3-8B on
     chat needs 5 ms at the same batch, and the longer contexts account for less than 1 ms.
     """
     single = r["gpu_model"] == "B200" and r["num_gpus"] == 1
-    return bool(single and r["task"] == "gpqa" and r["model_id"].startswith("Qwen/Qwen3-"))
+    return bool(single and r["task"] == "gpqa" and r["weight_precision"] == "bfloat16")
 
 
 def read_v3(path: Path, gpu_name: str) -> Points:
-    """Return the text-task rows of ML.ENERGY v3 for one GPU; data-parallel and hybrid rows are left out, counted."""
+    """Return the rows of ML.ENERGY v3 for one GPU; data-parallel ones are left out, counted."""
     rows, left_out = [], dict[str, int]()
     for r in pl.read_csv(existing(path)).iter_rows(named=True):
         if r["gpu_model"] != gpu_name:
@@ -78,13 +95,9 @@ def read_v3(path: Path, gpu_name: str) -> Points:
         m = _geometry(r["model_id"])
         reason = None
         if m is None:
-            reason = "architecture without a geometry here (Mamba hybrids)"
+            reason = "model not in the catalogue"
         elif r["data_parallel"] != 1:
             reason = "data parallel: per-replica batch is not recorded"
-        elif r["task"] == "sourcegraph-fim":
-            reason = "code completion: prompt lengths unknown and too varied for a latent mean"
-        elif _odd_path(r):
-            reason = "another software path: 30 ms an iteration whatever the batch (Qwen3, GPQA, one B200)"
         if m is None or reason is not None:
             left_out[reason or ""] = left_out.get(reason or "", 0) + 1
             continue
@@ -99,7 +112,8 @@ def read_v3(path: Path, gpu_name: str) -> Points:
                 itl_s=r["avg_batch_size"] / r["output_throughput_tokens_per_sec"],
                 power_w=r["avg_power_watts"],
                 task=r["task"],
-                group=_group(m),
+                group=architecture(m),
+                slow_path=_slow_path(r),
             )
         )
     return Points(tuple(rows), left_out, f"ML.ENERGY leaderboard v3, {gpu_name}, vLLM 0.11.1 (Apache-2.0)")
@@ -136,7 +150,8 @@ def read_v2(path: Path, gpu_name: str) -> Points:
                 itl_s=r["Avg BS (reqs)"] / throughput,
                 power_w=r["Energy/req (J)"] / r["Avg Output Tokens"] * throughput,
                 task="lm-arena-chat",
-                group=_group(m),
+                group=architecture(m),
+                expert_parallel=1,
             )
         )
     return Points(tuple(rows), left_out, f"ML.ENERGY leaderboard v2, {gpu_name} (Apache-2.0)")

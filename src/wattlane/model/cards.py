@@ -6,24 +6,9 @@ from typing import Any
 
 from wattlane.core.facts.cards import Card, Row
 from wattlane.core.facts.gpus import gpu
+from wattlane.model.laws.phase import MEANING
 from wattlane.model.profile import Family, Profile, profile_for, shipped_profiles
 
-# Unit and meaning of each parameter.
-MEANING = {
-    "eta_weights": ("share of peak bandwidth", "streaming weights"),
-    "eta_kv": ("share of peak bandwidth", "streaming the KV cache"),
-    "eta_flop": ("share of dense peak", "matrix products in 16 bit"),
-    "eta_flop_fp8": ("share of dense peak", "matrix products in 8 bit"),
-    "eta_attention": ("share of bf16 peak", "prefill attention"),
-    "eta_experts": ("factor", "on streaming, mixture of experts"),
-    "host_s": ("s", "engine time of an iteration"),
-    "host_per_layer_s": ("s/layer", "launch time"),
-    "host_per_seq_s": ("s/sequence", "scheduling and sampling"),
-    "comm_per_layer_s": ("s/layer", "latency of all-reduces"),
-    "static_w": ("W/GPU", "busy, before traffic and arithmetic"),
-    "byte_j": ("J/byte", "HBM traffic"),
-    "flop_j": ("J/FLOP", "arithmetic in 16 bit"),
-}
 ERRORS = {
     "left_out_median_ape_itl": "latency, median error on a left-out architecture",
     "left_out_median_ape_power": "power, median error on a left-out architecture",

@@ -1,12 +1,13 @@
 """A profile: a fitted phase law kept with its covariance, range, residuals and provenance, one small JSON file a GPU.
 
-Dense and mixture-of-experts models are two families with parameters of their own: their kernels are.
+Dense models (hybrids with recurrent layers among them) and mixture-of-experts models are two families: one joint fit,
+but residuals, range and intervals of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError, UnknownNameError
-from wattlane.core.facts.gpus import Gpu, gpu
+from wattlane.core.facts.gpus import Gpu
 from wattlane.core.files import read_json, write_json
 from wattlane.model import iteration as it
 from wattlane.model.clock import ClockPrior, draw_clock_prior
@@ -25,12 +26,26 @@ from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
 KIND = "profile"
 ROUNDING = 1e-4  # profile files keep five digits of their ranges
 FAMILY_KEYS = ("covariance_log", "group_sd_time", "group_sd_power", "range", "residuals")
+CONFORMAL_KINDS = ("power", "itl", "energy")  # watts, token gap, joules per output token
+CONFORMAL_LEVEL = 0.90
 SAME_WIDTH = {"fp16": "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Conformal:
+    """Log half-width that covers 90 % of the rows of a new architecture, and how many architectures it rests on."""
+
+    half_width_log: float
+    groups: int
 
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """One fitted parameter set. `group_sd_*` is how far a new architecture's time or power may be off (log)."""
+    """One fitted parameter set. `group_sd_*` is how far a new architecture's time or power may be off (log).
+
+    `deviation_sd` is how far each log parameter may be off on a GPU or engine the fit never saw; `conformal` holds
+    split-conformal half-widths by `CONFORMAL_KINDS`, of left-out architectures.
+    """
 
     parameters: Mapping[str, float]
     origins: Mapping[str, str]
@@ -40,6 +55,8 @@ class Family:
     range: Mapping[str, tuple[float, float]]
     residuals: Mapping[str, Any]
     precisions: tuple[str, ...] = ()
+    deviation_sd: Mapping[str, float] = field(default_factory=dict)
+    conformal: Mapping[str, Conformal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +84,7 @@ class Profile:
     def outside(self, case: Case, batch: float) -> list[str]:
         """Return in words what of a question lies outside the calibrated range; empty means inside."""
         limits = self.family(case).range
-        asked = {"batch": batch, "active_params": case.model.active_params, "num_gpus": case.tensor_parallel}
+        asked = {"batch": batch, "active_params": case.model.active_params, "num_gpus": case.num_gpus}
         found = [
             f"{name} {value:.4g} outside [{limits[name][0]:.4g}, {limits[name][1]:.4g}]"
             for name, value in asked.items()
@@ -76,6 +93,12 @@ class Profile:
         known = self.family(case).precisions
         if known and SAME_WIDTH.get(case.precision, case.precision) not in known:
             found.append(f"precision {case.precision} not among the fitted ones ({', '.join(known)})")
+        if case.pipeline_parallel > 1:
+            found.append("pipeline parallel: modelled, never measured")
+        if case.model.is_moe and case.tensor_parallel > 1 and case.expert_gpus != case.tensor_parallel:
+            found.append("experts split by tensor parallelism: every measured deployment spread whole experts")
+        if SAME_WIDTH.get(case.kv_precision, case.kv_precision) != "bf16":
+            found.append(f"KV cache in {case.kv_precision}: every measured cache was in 16 bit")
         if self.cold_start:
             donor = self.provenance.get("carried_over_from", "another GPU")
             found.append(f"{self.gpu} was never measured: parameters carried over from {donor}")
@@ -94,20 +117,23 @@ class Draw:
 
     def law(self, case: Case) -> NDArray[np.float64]:
         """Return the coefficients of one iteration under this draw."""
-        given = Case(case.gpu, case.model, case.precision, case.tensor_parallel, case.clock_hz, self.idle_w)
+        given = replace(case, idle_w=self.idle_w)
         return scaled(law_vector(self.parameters, given, self.clock), self.time_factor, self.power_factor)
 
 
 def scaled(law: NDArray[np.float64], time_factor: float, power_factor: float) -> NDArray[np.float64]:
     """Return a law whose every iteration takes `time_factor` times as long at `power_factor` times the watts."""
     out = law.copy()
-    for i in (it.HOST_S, it.HOST_PER_SEQ_S, it.COMM_S, it.COMM_PER_TOKEN_S):
+    for i in (it.HOST_S, it.HOST_PER_SEQ_S, it.COMM_S, it.COMM_PER_TOKEN_S, it.LAYER_S, it.SEQ_S):
+        out[i] *= time_factor
+    for i in (it.EXPERT_S, it.EXPERT_TOKEN_S):
         out[i] *= time_factor
     for i in (it.WEIGHT_BYTES_PER_S, it.KV_BYTES_PER_S, it.FLOP_PER_S, it.ATTENTION_FLOP_PER_S):
         out[i] /= time_factor
-    out[it.STATIC_W] *= power_factor
-    out[it.BYTE_J] *= time_factor * power_factor
-    out[it.FLOP_J] *= time_factor * power_factor
+    for i in (it.STATIC_W, it.HOST_LESS_W, it.LAYER_LESS_W):
+        out[i] *= power_factor
+    for i in (it.BYTE_J, it.FLOP_J, it.SEQ_J, it.EXPERT_J, it.EXPERT_TOKEN_J):
+        out[i] *= time_factor * power_factor
     return out
 
 
@@ -147,6 +173,11 @@ def write_profile(profile: Profile, path: Path) -> None:
             "group_sd_power": short(f.group_sd_power),
             "range": {k: [float(v) for v in limits] for k, limits in f.range.items()},
             "precisions": list(f.precisions),
+            "deviation_sd": {name: short(sd) for name, sd in f.deviation_sd.items()},
+            "conformal": {
+                kind: {"half_width_log": short(c.half_width_log), "groups": c.groups, "level": CONFORMAL_LEVEL}
+                for kind, c in f.conformal.items()
+            },
             "residuals": dict(f.residuals),
         }
         for kind, f in profile.families.items()
@@ -183,6 +214,10 @@ def _family_problems(part: Any) -> Iterator[str]:
         if key in part and not (_is_number(part[key]) and part[key] >= 0):
             yield f"{key} is {part[key]!r}; expected a number of at least 0"
     limits = part.get("range", {})
+    conformal = part.get("conformal", {})
+    for kind, width in conformal.items() if isinstance(conformal, dict) else [("?", conformal)]:
+        if not (isinstance(width, dict) and _is_number(width.get("half_width_log")) and _is_number(width.get("groups"))):
+            yield f"conformal of {kind} is {width!r}; expected half_width_log and groups"
     for name, pair in limits.items() if isinstance(limits, dict) else [("range", limits)]:
         if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(v) for v in pair)):
             yield f"range of {name} is {pair!r}; expected [lowest, highest]"
@@ -214,6 +249,11 @@ def read_profile(path: Path) -> Profile:
             range={k: (float(v[0]), float(v[1])) for k, v in part["range"].items()},
             residuals=part["residuals"],
             precisions=tuple(part.get("precisions", ())),
+            deviation_sd={name: float(sd) for name, sd in part.get("deviation_sd", {}).items()},
+            conformal={
+                name: Conformal(float(width["half_width_log"]), int(width["groups"]))
+                for name, width in part.get("conformal", {}).items()
+            },
         )
         for kind, part in body["families"].items()
     }
@@ -233,33 +273,33 @@ def shipped_profiles() -> dict[str, Profile]:
 def profile_for(board: Gpu) -> Profile:
     """Return the shipped profile of a GPU, or a cold start from the nearest generation, marked as such.
 
-    A cold start keeps the shares of peak and the joules per byte and FLOP of the GPU it is carried over from, scales
-    the busy watts by the board limit, and doubles the spread of a new architecture.
+    Parameters are shares of peak, of bandwidth and of the board limit, and joules per byte and FLOP: a cold start keeps
+    those of the GPU it is carried over from, takes the facts of the board, and doubles the spread of a new architecture.
     """
     profiles = shipped_profiles()
     if board.name in profiles:
         return profiles[board.name]
     if not profiles:
         raise UnknownNameError("profile", board.name, profiles)
-    donor = profiles["H100" if "fp8" in board.flop_per_s else "A100-40GB"]
-    return carried_over(donor, board)
+    return carried_over(profiles["H100" if "fp8" in board.flop_per_s else "A100-40GB"], board)
 
 
 def carried_over(donor: Profile, board: Gpu) -> Profile:
     """Return `donor` as a cold start for `board`."""
-    limit = board.tdp_w / gpu(donor.gpu).tdp_w
-    families = {
-        kind: Family(
-            parameters={n: v * (limit if n == "static_w" else 1.0) for n, v in f.parameters.items()},
-            origins=dict.fromkeys(f.parameters, f"carried over from {donor.gpu}"),
-            covariance_log=f.covariance_log,
-            group_sd_time=2.0 * max(f.group_sd_time, 0.08),
-            group_sd_power=2.0 * max(f.group_sd_power, 0.08),
-            range=f.range,
-            residuals={},
-            precisions=f.precisions,
-        )
-        for kind, f in donor.families.items()
-    }
+    families = {kind: _widened(f, donor.gpu) for kind, f in donor.families.items()}
     note = {"carried_over_from": donor.name, "reason": f"no serving measurements of {board.name} were at hand"}
     return Profile(f"{board.name} (cold start)", board.name, donor.engine, families, note, cold_start=True)
+
+
+def _widened(f: Family, donor: str) -> Family:
+    own = np.array([f.deviation_sd.get(name, 0.0) for name in PARAMETERS])
+    unseen = {kind: f.conformal[key] for kind in CONFORMAL_KINDS if (key := f"{kind}_unseen_gpu") in f.conformal}
+    return replace(
+        f,
+        origins=dict.fromkeys(f.parameters, f"carried over from {donor}"),
+        covariance_log=f.covariance_log + np.diag(own**2),
+        group_sd_time=2.0 * max(f.group_sd_time, 0.08),
+        group_sd_power=2.0 * max(f.group_sd_power, 0.08),
+        residuals={},
+        conformal={**f.conformal, **unseen},
+    )

@@ -35,11 +35,11 @@ class Steady(NamedTuple):
 
 
 def effective_context(model: Model, context_tokens: float) -> float:
-    """Return the context a layer reads on average: sliding-window layers stop at their window."""
+    """Return the context an attending layer reads on average: sliding-window layers stop at their window."""
     if model.window_layers == 0 or model.window_tokens == 0:
         return context_tokens
-    full = (model.layers - model.window_layers) * context_tokens
-    return (full + model.window_layers * min(context_tokens, model.window_tokens)) / model.layers
+    full = (model.attending_layers - model.window_layers) * context_tokens
+    return (full + model.window_layers * min(context_tokens, model.window_tokens)) / model.attending_layers
 
 
 def steady(law: NDArray[np.float64], batch: float, input_tokens: float, output_tokens: float, context: float) -> Steady:
@@ -60,3 +60,22 @@ def mean_iteration(
     share = min(finishing, 1.0)
     prefill_j = share * (e_mixed - e)
     return t + share * (t_mixed - t), e + prefill_j, e, prefill_j
+
+
+@kernel
+def _mean_iterations(laws: np.ndarray, asked: np.ndarray, out: np.ndarray) -> None:
+    for i in range(len(laws)):
+        found = mean_iteration(laws[i], asked[i, 0], asked[i, 1], asked[i, 2], asked[i, 3])
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = found
+
+
+def steady_rows(laws: NDArray[np.float64], asked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (iteration_s, iteration_j, decode_j, prefill_j) of n questions at once, shape (n, 4).
+
+    Args:
+        laws: (n, N), a law a question.
+        asked: (n, 4), batch, input tokens, output tokens and context, as `steady` takes them.
+    """
+    out = np.empty((len(laws), 4))
+    _mean_iterations(np.ascontiguousarray(laws), np.ascontiguousarray(asked, dtype=np.float64), out)
+    return out

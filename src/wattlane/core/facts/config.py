@@ -67,7 +67,8 @@ def model_from_config(path: Path) -> Model:
     if reader.problems:
         raise InputError.gathered(str(file), reader.problems)
     name = str(whole.get("_name_or_path") or file.resolve().parent.name)
-    return Model(name=name, native_precision=precision, source=str(file), **parts)
+    block = _scale_block(reader, whole)
+    return Model(name=name, native_precision=precision, scale_block=block, source=str(file), **parts)
 
 
 def resolve_model(name_or_path: str | Path) -> Model:
@@ -173,6 +174,26 @@ def _experts_interleaved(reader: _Reader, parts: Part) -> Part:
     }
 
 
+def _hybrid(reader: _Reader, parts: Part) -> Part:
+    pattern = str(reader.body.get("hybrid_override_pattern", ""))
+    if len(pattern) != parts["layers"] or set(pattern) - set("M*-"):
+        reader.problems.append(
+            f"hybrid_override_pattern is {pattern!r}; expected {parts['layers']} letters, each M (state), * (attention) "
+            "or - (feed-forward)"
+        )
+    return {
+        "intermediate": reader.need("intermediate_size"),
+        "mlp_matrices": 2,
+        "attention_layers": max(1, pattern.count("*")),
+        "mlp_layers": max(1, pattern.count("-")),
+        "state_layers": pattern.count("M"),
+        "state_heads": reader.need("mamba_num_heads"),
+        "state_head_dim": reader.need("mamba_head_dim"),
+        "state_groups": reader.need("n_groups"),
+        "state_size": reader.need("ssm_state_size"),
+    }
+
+
 def _latent_attention(reader: _Reader, _parts: Part) -> Part:
     return {
         "attention": "mla",
@@ -230,6 +251,12 @@ def _precision(reader: _Reader, whole: Part) -> str:
     return known.get(named, "bf16")
 
 
+def _scale_block(reader: _Reader, whole: Part) -> int:
+    quantized = whole.get("quantization_config") or reader.body.get("quantization_config")
+    block = quantized.get("weight_block_size") if isinstance(quantized, dict) else None
+    return int(block[0]) if isinstance(block, list) and block else 0
+
+
 def _quantized_precision(reader: _Reader, quantized: Part) -> str:
     method = str(quantized.get("quant_method", "")).lower()
     algorithm = str(quantized.get("quant_algo", "")).lower()
@@ -284,6 +311,7 @@ FAMILIES: dict[str, tuple[Callable[[_Reader, Part], Part], ...]] = {
     "qwen3_moe": (_experts_every_nth, _window_on_top),
     "llama4_text": (_experts_interleaved, _window_where_rotary),
     "glm4_moe": (_experts_after_first,),
+    "nemotron_h": (_hybrid,),
     "deepseek_v2": (_experts_after_first, _latent_attention),
     "deepseek_v3": (_experts_after_first, _latent_attention),
     "kimi_k2": (_experts_after_first, _latent_attention),

@@ -22,6 +22,11 @@ class Model:
     `dense_layers` layers keep a dense MLP of `intermediate` width, the others `experts` experts of
     `expert_intermediate` width, of which `experts_per_token` are active, plus `shared_experts` always active.
     `window_tokens` with `window_layers` describe sliding-window layers (0 = none).
+
+    Hybrids: `attention_layers` and `mlp_layers` say how many layers have each part (0 = every layer), `state_layers`
+    how many keep a recurrent state (Mamba-2) of `state_heads`·`state_head_dim`·`state_size` numbers a sequence, with
+    `state_groups` groups of input and output projections. `scale_block` is the block of weights one scale of an 8-bit
+    checkpoint covers (0 = a channel or the tensor).
     """
 
     name: str
@@ -46,6 +51,14 @@ class Model:
     v_head_dim: int = 0
     window_tokens: int = 0
     window_layers: int = 0
+    attention_layers: int = 0
+    mlp_layers: int = 0
+    state_layers: int = 0
+    state_heads: int = 0
+    state_head_dim: int = 0
+    state_groups: int = 0
+    state_size: int = 0
+    scale_block: int = 0
     max_context_tokens: int = 0
     native_precision: str = "bf16"
     source: str = ""
@@ -72,6 +85,23 @@ class Model:
         return float(self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads))
 
     @property
+    def attending_layers(self) -> int:
+        """Layers with attention, and so with a KV cache."""
+        return self.attention_layers or self.layers
+
+    @property
+    def state_params_per_layer(self) -> float:
+        """Weights of one recurrent layer: projections in (gate, values, groups, steps) and out."""
+        inner = self.state_heads * self.state_head_dim
+        into = 2 * inner + 2 * self.state_groups * self.state_size + self.state_heads
+        return float(self.hidden * (into + inner))
+
+    @property
+    def state_elements(self) -> float:
+        """Numbers of recurrent state one sequence keeps over all layers, whatever its length."""
+        return float(self.state_layers * self.state_heads * self.state_head_dim * self.state_size)
+
+    @property
     def moe_layers(self) -> int:
         """Layers that route."""
         return self.layers - self.dense_layers if self.is_moe else 0
@@ -84,9 +114,12 @@ class Model:
     @property
     def dense_params(self) -> float:
         """Weights every token passes through, language-model head included, embedding look-up excluded."""
-        dense_mlp = (self.layers - self.moe_layers) * self.mlp_matrices * self.hidden * self.intermediate
+        mlps = (self.mlp_layers or self.layers) - self.moe_layers
+        dense_mlp = mlps * self.mlp_matrices * self.hidden * self.intermediate
         shared = self.moe_layers * (self.shared_experts * self.expert_params + self.hidden * self.experts)
-        return float(self.layers * self.attention_params_per_layer + dense_mlp + shared + self.vocab * self.hidden)
+        mixing = self.attending_layers * self.attention_params_per_layer
+        mixing += self.state_layers * self.state_params_per_layer
+        return float(mixing + dense_mlp + shared + self.vocab * self.hidden)
 
     @property
     def active_params(self) -> float:
@@ -103,15 +136,16 @@ class Model:
     def kv_elements_per_token(self) -> float:
         """Numbers kept in the KV cache for one token over all layers."""
         if self.attention == "mla":
-            return float(self.layers * (self.kv_lora_rank + self.rope_head_dim))
-        return float(self.layers * 2 * self.kv_heads * self.head_dim)
+            return float(self.attending_layers * (self.kv_lora_rank + self.rope_head_dim))
+        return float(self.attending_layers * 2 * self.kv_heads * self.head_dim)
 
     @property
     def attention_flop_per_token_context(self) -> float:
         """FLOPs one query token spends on one token of context, over all layers (scores and values)."""
         if self.attention == "mla":
-            return float(self.layers * 2 * self.heads * (self.head_dim + self.rope_head_dim + self.v_head_dim))
-        return float(self.layers * 4 * self.heads * self.head_dim)
+            widths = self.head_dim + self.rope_head_dim + self.v_head_dim
+            return float(self.attending_layers * 2 * self.heads * widths)
+        return float(self.attending_layers * 4 * self.heads * self.head_dim)
 
 
 def all_models() -> dict[str, Model]:
