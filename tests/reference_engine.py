@@ -1,8 +1,8 @@
 """A slow engine in plain Python, written from the description of the scheduler and the law, sharing no code with them.
 
 One object a request, one pass of the loop an iteration, one stamp a token. An iteration's joules are shared by the
-Aumann-Shapley integral: complex-step derivatives of the cost along the ray, Gauss-Legendre on every piece between the
-points where a maximum or minimum of the cost changes sides, found by bisection.
+Aumann-Shapley integral of what it costs without a power limit: complex-step derivatives along the ray, Gauss-Legendre
+on every piece between the points where a maximum changes sides, found by bisection. At the limit, in that proportion.
 """
 
 from __future__ import annotations
@@ -39,6 +39,16 @@ NAMES = [
     "flop_j",
     "limit_w",
     "idle_w",
+    "layer_s",
+    "host_less_w",
+    "layer_less_w",
+    "expert_s",
+    "expert_j",
+    "expert_token_s",
+    "expert_token_j",
+    "expert_spread",
+    "seq_s",
+    "seq_j",
 ]
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 STEP = 1e-20  # of the complex-step derivative
@@ -72,29 +82,33 @@ class Law:
         self.__dict__.update(zip(NAMES, vector.tolist(), strict=True))
 
     def parts(self, x):
-        """Return (seconds streaming weights, seconds of products, seconds in all, unclipped joules)."""
+        """Return (seconds streaming weights, seconds of products, seconds in all, joules), without a power limit."""
         p, pc, d, k = x
-        weights = self.weight_bytes
+        products = p * self.flop_per_prefill_token + d * self.flop_per_decode_token
+        streaming_s, products_s = self.weight_bytes / self.weight_bytes_per_s, products / self.flop_per_s
+        busy_s = np.where(streaming_s >= np.real(products_s), streaming_s, products_s) + self.seq_s * d
+        busy_s = busy_s + k * self.kv_bytes_per_token / self.kv_bytes_per_s
+        busy_s = busy_s + pc * self.flop_per_context / self.attention_flop_per_s
+        host_s = self.host_s + self.host_per_seq_s * d
+        layer_s = self.layer_s + self.comm_s + self.comm_per_token_s * (p + d)
+        joules = self.byte_j * (self.weight_bytes + k * self.kv_bytes_per_token) + self.seq_j * d
+        joules = joules + self.flop_j * (products + (pc + k) * self.flop_per_context)
         if self.experts:
             missed = max(1 - self.experts_per_token / self.experts, math.exp(-50))
-            weights = weights + self.expert_bytes * (1 - missed ** (p + d))
-        products = p * self.flop_per_prefill_token + d * self.flop_per_decode_token
-        streaming_s, products_s = weights / self.weight_bytes_per_s, products / self.flop_per_s
-        longer_s = np.where(np.real(streaming_s) >= np.real(products_s), streaming_s, products_s)
-        seconds = self.host_s + self.host_per_seq_s * d + self.comm_s + self.comm_per_token_s * (p + d) + longer_s
-        seconds = seconds + k * self.kv_bytes_per_token / self.kv_bytes_per_s
-        seconds = seconds + pc * self.flop_per_context / self.attention_flop_per_s
-        joules = self.static_w * seconds + self.byte_j * (weights + k * self.kv_bytes_per_token)
-        joules = joules + self.flop_j * (products + (pc + k) * self.flop_per_context)
-        return streaming_s, products_s, seconds, joules
-
-    def joules(self, x):
-        _, _, seconds, joules = self.parts(x)
-        limit = self.limit_w * seconds
-        return np.where(np.real(joules) <= np.real(limit), joules, limit)
+            mean, fullest = (1 - missed ** (g * (p + d)) for g in (1.0, max(1.0, self.expert_spread)))
+            busy_s = busy_s + self.expert_s * mean + self.expert_token_s * (p + d)
+            layer_s = layer_s + self.expert_s * (fullest - mean)
+            joules = joules + self.expert_j * mean + self.expert_token_j * (p + d)
+        joules = joules + self.static_w * busy_s + (self.static_w - self.host_less_w) * host_s
+        joules = joules + (self.static_w - self.layer_less_w) * layer_s
+        return streaming_s, products_s, host_s + layer_s + busy_s, joules
 
     def seconds(self, x) -> float:
-        return float(np.real(self.parts(x)[2]))
+        _, _, seconds, joules = (float(np.real(part)) for part in self.parts(x))
+        return seconds * math.sqrt(max(1.0, joules / seconds / self.limit_w))
+
+    def joules(self, x) -> float:
+        return min(float(np.real(self.parts(x)[3])), self.limit_w * self.seconds(x))
 
     def prices(self, x) -> list[float]:
         """Return ∫₀¹ ∂C/∂x_j(s·x) ds for each j."""
@@ -104,27 +118,23 @@ class Law:
         out = []
         for j in range(4):
             moved = [s * value + (1j * STEP if i == j else 0j) for i, value in enumerate(x)]
-            out.append(float(np.sum(w * np.imag(self.joules(moved)) / STEP)))
-        return out
+            out.append(float(np.sum(w * np.imag(self.parts(moved)[3]) / STEP)))
+        free = sum(price * value for price, value in zip(out, x, strict=True))
+        paid = (self.joules(x) - self.joules([0.0] * 4)) / free if free else 1.0
+        return [price * paid for price in out]
 
     def _bends(self, x) -> list[float]:
-        def sides(s):
-            streaming, products, seconds, joules = self.parts([s * value for value in x])
-            return np.array([streaming - products, joules - self.limit_w * seconds])
+        def above(s) -> bool:
+            streaming, products, _, _ = self.parts([s * value for value in x])
+            return bool(np.real(products) > np.real(streaming))
 
-        grid = np.unique(np.concatenate([np.geomspace(1e-4, 1.0, 100), np.linspace(0.0, 1.0, 401)]))
-        found: list[float] = []
-        for which in range(2):
-            # a clip may last for less than a cell, but then it peaks where the roofline bends
-            points = np.unique(np.concatenate([grid, found]))
-            above = sides(points)[which] > 0
-            for i in np.flatnonzero(above[:-1] != above[1:]):
-                low, high = points[i], points[i + 1]
-                for _ in range(60):
-                    middle = (low + high) / 2
-                    low, high = (middle, high) if (sides(middle)[which] > 0) == above[i] else (low, middle)
-                found.append(float((low + high) / 2))
-        return sorted(found)
+        if not above(1.0):
+            return []
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if above(middle) else (middle, high)
+        return [high]
 
 
 def serve(law: Law, requests: list[Live], d: Deployment, capacity_blocks: int, block_tokens: int) -> list[float]:

@@ -179,7 +179,9 @@ def fitted(data: Data) -> list[Profile]:
     # too few architectures for conformal intervals of its own: those of a GPU left out, if its errors are not larger
     own = np.quantile(np.abs(out), LEVEL, axis=0)
     widths = {
-        kind: Conformal(max(float(own[j]), widths[f"{kind}_unseen_gpu"].half_width_log), len(np.unique(data.older.group)))
+        kind: Conformal(
+            max(float(own[j]), widths[f"{kind}_unseen_gpu"].half_width_log), len(np.unique(data.older.group))
+        )
         for j, kind in enumerate(KINDS)
     } | {name: width for name, width in widths.items() if name.endswith("_unseen_gpu")}
     families = {kind: _family(data.older, later, out, 0, moe, widths) for kind, moe in kinds.items()}

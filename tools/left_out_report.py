@@ -125,10 +125,20 @@ def report(
         kinds = np.array([p.model.is_moe for p in rows.points])
         n = len(np.unique(rows.group[mine]))
         print(_line(f"{gpu} architecture", by_architecture[mine], n))
-        print(_line(f"{gpu} architecture, dense", by_architecture[mine & ~kinds], len(np.unique(rows.group[mine & ~kinds]))))
-        print(_line(f"{gpu} architecture, experts", by_architecture[mine & kinds], len(np.unique(rows.group[mine & kinds]))))
+        print(
+            _line(
+                f"{gpu} architecture, dense", by_architecture[mine & ~kinds], len(np.unique(rows.group[mine & ~kinds]))
+            )
+        )
+        print(
+            _line(
+                f"{gpu} architecture, experts", by_architecture[mine & kinds], len(np.unique(rows.group[mine & kinds]))
+            )
+        )
         if timed.sum() < mine.sum():
-            print(_line(f"{gpu} architecture, no completion", by_architecture[timed], len(np.unique(rows.group[timed]))))
+            print(
+                _line(f"{gpu} architecture, no completion", by_architecture[timed], len(np.unique(rows.group[timed])))
+            )
         if fast.sum() < mine.sum():
             print(_line(f"{gpu} architecture, no slow path", by_architecture[fast], len(np.unique(rows.group[fast]))))
         print(_line(f"{gpu} id", by_id[mine], len(np.unique(ids[mine]))))
@@ -159,7 +169,9 @@ def _coverage(
         held = rows.group == name
         parametric[held] = parametric_sd(fit_phase(rows.rows(~held), priors), rows.rows(held))
     wide = {"conformal 90 %": half_width, "parametric 95 %": Z95 * np.sqrt(parametric**2 + spread**2)}
-    print("\nintervals, calibrated without the scored architecture: covered [95 % of resampled architectures], half-width")
+    print(
+        "\nintervals, calibrated without the scored architecture: covered [95 % of resampled architectures], half-width"
+    )
     for at, gpu in enumerate(names):
         mine = rows.platform == at
         for how, widths in wide.items():

@@ -91,7 +91,7 @@ DEEPSEEK = {
     "qk_rope_head_dim": 64,
     "v_head_dim": 128,
     "tie_word_embeddings": False,
-    "quantization_config": {"quant_method": "fp8", "fmt": "e4m3"},
+    "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]},
 }
 GPT_OSS = {
     "model_type": "gpt_oss",
@@ -161,6 +161,24 @@ GEMMA2 = LLAMA | {
     "sliding_window": 4096,
     "tie_word_embeddings": None,
 }
+NEMOTRON = {
+    "architectures": ["NemotronHForCausalLM"],
+    "model_type": "nemotron_h",
+    "hidden_size": 4480,
+    "intermediate_size": 15680,
+    "num_hidden_layers": 56,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 131072,
+    "max_position_embeddings": 131072,
+    "hybrid_override_pattern": "M-M-M-MM-M-M-M*-M-M-M*-M-M-M-M*-M-M-M-M*-M-MM-M-M-M-M-M-",
+    "mamba_num_heads": 128,
+    "mamba_head_dim": 80,
+    "n_groups": 8,
+    "ssm_state_size": 128,
+    "torch_dtype": "bfloat16",
+}
 PHI3 = LLAMA | {
     "model_type": "phi3",
     "hidden_size": 3072,
@@ -192,6 +210,7 @@ def written(folder: Path, body: object) -> Path:
         (GEMMA3, "gemma-3-12b-it"),
         (GEMMA2, "gemma-2-9b"),
         (PHI3, "Phi-3-mini-4k-instruct"),
+        (NEMOTRON, "NVIDIA-Nemotron-Nano-9B-v2"),
     ],
 )
 def test_config_gives_the_geometry_of_the_catalogue(tmp_path: Path, body: dict[str, Any], name: str) -> None:
@@ -202,6 +221,12 @@ def test_config_gives_the_geometry_of_the_catalogue(tmp_path: Path, body: dict[s
     assert dataclasses.replace(found, **labels) == dataclasses.replace(known, **labels)
 
 
+def test_hybrid_whose_pattern_does_not_fit_its_layers_is_refused(tmp_path: Path) -> None:
+    for pattern in ("M-", "M-E*" * 14):
+        with pytest.raises(InputError, match="expected 56 letters, each M"):
+            model_from_config(written(tmp_path, NEMOTRON | {"hybrid_override_pattern": pattern}))
+
+
 def test_name_is_that_of_the_config_or_of_its_folder(tmp_path: Path) -> None:
     assert model_from_config(written(tmp_path, LLAMA)).name == tmp_path.name
     assert model_from_config(written(tmp_path, LLAMA | {"_name_or_path": "own/model"})).name == "own/model"
@@ -210,7 +235,6 @@ def test_name_is_that_of_the_config_or_of_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h"}, "NemotronHForCausalLM"),
         ({"architectures": ["MambaForCausalLM"], "model_type": "mamba"}, "MambaForCausalLM"),
         ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, "T5ForConditionalGeneration"),
         (LLAMA | {"is_encoder_decoder": True}, "LlamaForCausalLM"),
@@ -221,7 +245,7 @@ def test_other_architectures_are_refused_by_name(tmp_path: Path, body: dict[str,
     with pytest.raises(InputError, match=f"found {said}") as raised:
         model_from_config(written(tmp_path, body))
     assert "qwen3_moe" in str(raised.value)
-    assert "hybrid and encoder-decoder models are not supported" in str(raised.value)
+    assert "Other state-space and encoder-decoder models are not supported" in str(raised.value)
 
 
 def test_everything_missing_or_wrong_is_listed_together(tmp_path: Path) -> None:

@@ -65,13 +65,12 @@ def test_shares_sum_to_the_whole_and_are_never_negative(kind: str, limit_w: floa
         assert min(c0, *prices) >= 0
 
 
-@pytest.mark.parametrize("limit_w", [None, 550.0, 400.0])
 @pytest.mark.parametrize("kind", ["dense", "parallel"])
 @pytest.mark.parametrize("x", [WORK[2], WORK[4], WORK[5]])
-def test_prices_equal_the_integral_of_the_gradient(
-    kind: str, limit_w: float | None, x: tuple[float, float, float, float]
+def test_prices_equal_the_integral_of_the_gradient_below_the_limit(
+    kind: str, x: tuple[float, float, float, float]
 ) -> None:
-    law = law_of(kind, limit_w)
+    law = law_of(kind, 1e9)
     prices = np.array(it.shares(law, it.decode_constants(law), *x)[3:])
     brute = integral(law, x)
     parts, expected = prices * x, brute * x
@@ -122,11 +121,24 @@ def test_iteration_without_work_costs_the_host_and_the_weights_and_prices_nothin
         assert e == c0
 
 
-@pytest.mark.parametrize(
-    ("g0", "g1", "share"), [(1.0, 2.0, 1.0), (-1.0, -2.0, 0.0), (-1.0, 1.0, 0.5), (3.0, -1.0, 0.75), (0.0, 0.0, 0.0)]
-)
-def test_share_of_a_segment_above_zero(g0: float, g1: float, share: float) -> None:
-    assert it._clipped_share(g0, g1) == share
+def test_experts_on_several_gpus_wait_for_the_fullest_and_draw_less_meanwhile() -> None:
+    law = law_of("experts")
+    even = law.copy()
+    even[it.EXPERT_SPREAD] = 1.0
+    assert law[it.EXPERT_SPREAD] > 1.1
+    slow, fast = it.cost(law, 0.0, 0.0, 8.0, 8e3), it.cost(even, 0.0, 0.0, 8.0, 8e3)
+    assert slow[0] > fast[0]
+    assert fast[1] < slow[1] < fast[1] + law[it.STATIC_W] * (slow[0] - fast[0])
+    assert slow[1] / slow[0] < fast[1] / fast[0]
+
+
+def test_power_limit_lengthens_an_iteration_and_saves_joules_as_a_lower_clock_does() -> None:
+    free, held = law_of("dense", 1e9), law_of("dense", 300.0)
+    for x in WORK:
+        (t, e), (slower, less) = it.cost(free, *x), it.cost(held, *x)
+        assert less / slower == pytest.approx(300.0)
+        assert (slower / t) == pytest.approx((e / t / 300.0) ** 0.5)
+        assert less < e
 
 
 def test_kernels_are_cached_under_the_hash_of_their_sources() -> None:

@@ -14,7 +14,7 @@ from wattlane.core.facts.models import model
 from wattlane.model import iteration as it
 from wattlane.model.check_law import check_law
 from wattlane.model.laws.bilinear import BilinearFit, Side, read_bilinear, write_bilinear
-from wattlane.model.laws.phase import Case, law_vector
+from wattlane.model.laws.phase import Case, geometry, law_rows, law_vector, taken
 from wattlane.model.predict import PhaseRequests
 from wattlane.model.profile import profile_for, read_profile, shipped_profiles, write_profile
 from wattlane.model.steady import effective_context, steady
@@ -43,6 +43,7 @@ def test_two_gpus_stream_the_weights_in_half_the_time_and_idle_at_twice_the_watt
     for name in (it.STATIC_W, it.IDLE_W, it.LIMIT_W):
         assert two[name] == pytest.approx(2 * one[name])
     assert law_vector(PARAMETERS, Case(H100, LLAMA_8B))[it.COMM_S] == 0.0
+    assert one[it.LAYER_S] == two[it.LAYER_S] > 0.0
     assert one[it.COMM_S] > 0
 
 
@@ -56,8 +57,53 @@ def test_eight_bit_weights_take_half_the_bytes_but_for_the_embeddings() -> None:
 
 
 def test_busy_card_never_draws_less_than_a_waiting_one() -> None:
-    law = law_vector({**PARAMETERS, "static_w": 10.0}, Case(H100, LLAMA_8B, idle_w=100.0))
+    low = {**PARAMETERS, "busy_share": 0.01, "host_share": 0.01, "layer_share": 0.01}
+    law = law_vector(low, Case(H100, LLAMA_8B, idle_w=100.0))
     assert law[it.STATIC_W] == law[it.IDLE_W] == 100.0
+    assert law[it.HOST_LESS_W] == law[it.LAYER_LESS_W] == 0.0
+
+
+def test_many_cases_at_once_give_the_laws_of_each() -> None:
+    cases = [Case(H100, LLAMA_8B), Case(gpu("B200"), model("gpt-oss-20b"), "mxfp4", 2), Case(H100, LLAMA_70B, "fp8", 4)]
+    together = law_rows(PARAMETERS, geometry(cases))
+    for law, case in zip(together, cases, strict=True):
+        assert (law == law_vector(PARAMETERS, case)).all()
+    some = law_rows(PARAMETERS, taken(geometry(cases), np.array([2, 0])))
+    assert (some == together[[2, 0]]).all()
+
+
+def test_cache_copies_grow_with_gpus_beyond_the_heads_and_its_precision_halves_them() -> None:
+    few = model("Qwen3-235B-A22B")  # 4 KV heads
+    per_gpu = [Case(H100, few, tensor_parallel=tp).kv_bytes_per_token / tp for tp in (1, 4, 8)]
+    assert per_gpu[0] / per_gpu[1] == 4
+    assert per_gpu[1] == per_gpu[2]
+    latent = model("DeepSeek-V3")
+    assert Case(H100, latent, tensor_parallel=8).kv_bytes_per_token == 8 * Case(H100, latent).kv_bytes_per_token
+    assert Case(H100, few, kv_precision="fp8").kv_bytes_per_token == Case(H100, few).kv_bytes_per_token / 2
+
+
+def test_recurrent_state_costs_a_sequence_whatever_its_length() -> None:
+    hybrid = law_vector(PARAMETERS, Case(H100, model("NVIDIA-Nemotron-Nano-9B-v2")))
+    plain = law_vector(PARAMETERS, Case(H100, LLAMA_8B))
+    assert hybrid[it.SEQ_S] > 2 * plain[it.SEQ_S]
+    assert hybrid[it.KV_BYTES_PER_TOKEN] < 0.2 * plain[it.KV_BYTES_PER_TOKEN]
+
+
+def test_pipeline_stages_stream_no_faster_and_compute_on_all_gpus() -> None:
+    one, two = (law_vector(PARAMETERS, Case(H100, LLAMA_70B, tensor_parallel=4, pipeline_parallel=pp)) for pp in (1, 2))
+    seconds = [law[it.WEIGHT_BYTES] / law[it.WEIGHT_BYTES_PER_S] for law in (one, two)]
+    assert seconds[0] == pytest.approx(seconds[1])
+    assert two[it.WEIGHT_BYTES] == 2 * one[it.WEIGHT_BYTES]  # every stage streams its part for every part of the batch
+    for name in (it.FLOP_PER_S, it.KV_BYTES_PER_S, it.STATIC_W, it.LIMIT_W):
+        assert two[name] == pytest.approx(2 * one[name])
+
+
+def test_few_experts_a_gpu_are_more_uneven_than_many() -> None:
+    few, many, split = (
+        law_vector(PARAMETERS, Case(H100, model(name), tensor_parallel=8, expert_parallel=ep))[it.EXPERT_SPREAD]
+        for name, ep in (("Llama-4-Scout-17B-16E", None), ("Qwen3-235B-A22B", None), ("Qwen3-235B-A22B", 1))
+    )
+    assert few > many > split == 1.0
 
 
 @pytest.mark.parametrize("board", list(shipped_profiles()))
@@ -83,7 +129,13 @@ def test_cache_room_is_what_the_weights_leave() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"precision": "bf8"}, "precision is 'bf8'"), ({"clock_hz": 5e9}, "runs between"), ({"clock_hz": 1e6}, "runs")],
+    [
+        ({"precision": "bf8"}, "precision is 'bf8'"),
+        ({"kv_precision": "x"}, "kv_precision is 'x'"),
+        ({"tensor_parallel": 0}, "at least 1"),
+        ({"clock_hz": 5e9}, "runs between"),
+        ({"clock_hz": 1e6}, "runs"),
+    ],
 )
 def test_impossible_cases_are_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):

@@ -50,7 +50,11 @@ class Point:
     def case(self) -> Case:
         """The replica that was measured."""
         return Case(
-            self.gpu, self.model, self.precision, self.num_gpus, expert_parallel=self.expert_parallel if self.model.is_moe else None
+            self.gpu,
+            self.model,
+            self.precision,
+            self.num_gpus,
+            expert_parallel=self.expert_parallel if self.model.is_moe else None,
         )
 
 

@@ -5,7 +5,8 @@ With r = clock / maximum clock and v(r) = voltage / voltage at the maximum clock
     v(r)           = v_min below the knee, rising linearly to 1 at r = 1
     compute rate   ∝ r
     bandwidth      ∝ min(1, r / bandwidth_knee)          HBM has its own clock; low SM clocks cannot keep it busy
-    static power   = idle + (static − idle)·v²·(1 − share + share·r)     leakage ∝ v², clock tree ∝ r·v²
+    busy power     = idle + (busy − idle)·(off_core + (1 − off_core)·v²·(1 − share + share·r))
+                     memory, links and other rails do not follow the SM; leakage ∝ v², clock tree ∝ r·v²
     joules per FLOP ∝ v²
     joules per byte ∝ 1 − on_chip + on_chip·v²           the DRAM's part does not follow the SM's voltage
 
@@ -34,6 +35,7 @@ class ClockPrior:
     share: float = 0.60
     on_chip: float = 0.40
     bandwidth_knee: float = 0.55
+    off_core: float = 0.30
 
 
 # Uniform ranges of each parameter.
@@ -43,6 +45,7 @@ RANGES = {
     "share": (0.40, 0.80),
     "on_chip": (0.20, 0.60),
     "bandwidth_knee": (0.45, 0.70),
+    "off_core": (0.20, 0.40),
 }
 
 
@@ -74,7 +77,7 @@ def clock_scale(ratio: float, prior: ClockPrior) -> ClockScale:
     return ClockScale(
         compute=ratio,
         bandwidth=min(1.0, ratio / prior.bandwidth_knee),
-        static=v * v * (1.0 - prior.share + prior.share * ratio),
+        static=prior.off_core + (1.0 - prior.off_core) * v * v * (1.0 - prior.share + prior.share * ratio),
         byte=1.0 - prior.on_chip + prior.on_chip * v * v,
         flop=v * v,
     )

@@ -160,7 +160,8 @@ def hierarchy(priors: Sequence[Mapping[str, Prior]]) -> Hierarchy:
     ceiling += [np.inf] * len(LATENT)
     covariance = np.zeros((len(centre), len(centre)))
     at = 0
-    for block in [*blocks, *([[sd**2]] for _, sd in LATENT.values())]:
+    blocks += [np.array([[sd**2]]) for _, sd in LATENT.values()]
+    for block in blocks:
         covariance[at : at + len(block), at : at + len(block)] = block
         at += len(block)
     return Hierarchy(
@@ -178,7 +179,9 @@ class PhaseFit:
 
     def parameters(self, platform: int) -> dict[str, float]:
         """Return the parameters of one platform."""
-        return {name: float(np.exp(self.x[i])) for name, i in zip(PARAMETERS, self.hierarchy.index[platform], strict=True)}
+        return {
+            name: float(np.exp(self.x[i])) for name, i in zip(PARAMETERS, self.hierarchy.index[platform], strict=True)
+        }
 
     def covariance_log(self, platform: int) -> NDArray[np.float64]:
         """Return the covariance of the log parameters of one platform."""

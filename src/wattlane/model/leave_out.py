@@ -85,7 +85,9 @@ def half_width(scores: NDArray[np.float64], groups: NDArray[np.str_], level: flo
     return float(scores[order[at]]) if at < len(scores) else math.inf
 
 
-def calibration_rows(platform: NDArray[np.intp], groups: NDArray[np.str_], at: int, without: str = "") -> NDArray[np.bool_]:
+def calibration_rows(
+    platform: NDArray[np.intp], groups: NDArray[np.str_], at: int, without: str = ""
+) -> NDArray[np.bool_]:
     """Return which rows calibrate intervals of platform `at`: its own if their groups suffice, else those of all."""
     others = groups != without
     own = others & (platform == at)

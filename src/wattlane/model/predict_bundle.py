@@ -101,7 +101,7 @@ def bundle(profile: Profile, case: Case, *, capped: bool = False) -> Bundle:
     along *= np.where(along[:, [it.STATIC_W, it.BYTE_J, it.FLOP_J]].sum(axis=(0, 1)) > 0.0, -1.0, 1.0)
     laws = np.concatenate([best[None], best * np.exp(STEP * np.moveaxis(along, 2, 0))])
     m = case.model
-    share = m.window_layers / m.layers if m.window_tokens else 0.0
+    share = m.window_layers / m.attending_layers if m.window_tokens else 0.0
     return Bundle(
         laws,
         clocks,

@@ -37,7 +37,7 @@ REFUSAL_FACTOR = 4.0
 GPU_MEMORY_UTILIZATION = 0.9
 PREFILL_NOTE = "prefill_j_per_token is not validated against serving measurements"
 CAP_NOTE = "the clock a power cap forces rests on priors, not on measurements"
-EXPERTS_NOTE = "experts are taken as evenly loaded"
+EXPERTS_NOTE = "experts are taken as unevenly loaded as in the fitted deployments"
 
 Floats = NDArray[np.float64]
 Words = Callable[[int], str]

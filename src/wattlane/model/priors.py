@@ -43,6 +43,9 @@ PRIORS = {
 # What an engine, not a GPU, decides; another generation of software may be several times slower.
 SOFTWARE = ("host_s", "host_per_seq_s", "launch_per_layer_s", "route_per_layer_s", "comm_per_layer_s")
 OTHER_SOFTWARE_SD = 1.0
+# Kernels for experts were rewritten between engine generations.
+EXPERT_KERNELS = ("eta_experts", "eta_expert_flop", "pad_tokens", "flop_experts")
+OTHER_KERNELS_SD = 0.5
 
 
 def priors(kernels: Mapping[str, float] | None = None, *, other_software: bool = False) -> dict[str, Prior]:
@@ -55,4 +58,5 @@ def priors(kernels: Mapping[str, float] | None = None, *, other_software: bool =
     out = {name: replace(prior, centre=(kernels or {}).get(name, prior.centre)) for name, prior in PRIORS.items()}
     if other_software:
         out |= {name: replace(out[name], own=OTHER_SOFTWARE_SD) for name in SOFTWARE}
+        out |= {name: replace(out[name], own=OTHER_KERNELS_SD) for name in EXPERT_KERNELS}
     return out

@@ -216,7 +216,9 @@ def _family_problems(part: Any) -> Iterator[str]:
     limits = part.get("range", {})
     conformal = part.get("conformal", {})
     for kind, width in conformal.items() if isinstance(conformal, dict) else [("?", conformal)]:
-        if not (isinstance(width, dict) and _is_number(width.get("half_width_log")) and _is_number(width.get("groups"))):
+        if not (
+            isinstance(width, dict) and _is_number(width.get("half_width_log")) and _is_number(width.get("groups"))
+        ):
             yield f"conformal of {kind} is {width!r}; expected half_width_log and groups"
     for name, pair in limits.items() if isinstance(limits, dict) else [("range", limits)]:
         if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(v) for v in pair)):

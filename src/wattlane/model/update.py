@@ -73,7 +73,9 @@ def update(profile: Profile, points: Sequence[Point]) -> Profile:
     if unserved:
         raise InputError(f"profile {profile.name} has no {', '.join(unserved)} family; found {', '.join(families)}")
     note = {**profile.provenance, "updated_with_rows": profile.provenance.get("updated_with_rows", 0) + len(points)}
-    return replace(profile, name=f"{profile.name.removesuffix(' (updated)')} (updated)", families=families, provenance=note)
+    return replace(
+        profile, name=f"{profile.name.removesuffix(' (updated)')} (updated)", families=families, provenance=note
+    )
 
 
 def _updated(family: Family, points: Sequence[Point]) -> Family:

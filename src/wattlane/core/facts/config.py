@@ -2,7 +2,7 @@
 
 A config is read in three parts: the shape every decoder has, the feed-forward part (dense, or experts in one of the
 key dialects), and the attention (grouped heads, or a compressed KV cache). Model types that are not decoder-only
-transformers with attention in every layer are refused: their bytes and FLOPs follow another geometry.
+transformers or Mamba-2 hybrids of them are refused: their bytes and FLOPs follow another geometry.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _refusal(file: Path, whole: Part, kind: str) -> InputError:
     found = ", ".join(str(name) for name in whole.get("architectures") or ()) or "no architecture"
     return InputError(
         f"{file}: found {found} (model_type {kind}); expected a decoder-only transformer with attention in every "
-        f"layer, one of {', '.join(sorted(FAMILIES))}. State-space, hybrid and encoder-decoder models are not "
+        f"layer, or a hybrid, one of {', '.join(sorted(FAMILIES))}. Other state-space and encoder-decoder models are not "
         "supported; where the geometry is that of a supported type, set model_type to it."
     )
 
