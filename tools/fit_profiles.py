@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from left_out_report import report
 
+from left_out_report import report
 from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
 from wattlane.core.files import sha256
@@ -98,8 +98,8 @@ def _conformal(rows: Table, out: np.ndarray, at: int, unseen: np.ndarray) -> dic
     """Return half-widths of left-out architectures, and of architectures on a GPU left out as well."""
     found = {}
     for errors, use, suffix in (
-        (out, calibration_rows(rows.platform, rows.group, at), ""),
-        (unseen, np.ones(len(out), dtype=bool), "_unseen_gpu"),
+        (out, calibration_rows(rows.platform, rows.group, at) & (rows.slow == 0), ""),
+        (unseen, rows.slow == 0, "_unseen_gpu"),
     ):
         groups = rows.group[use]
         for kind, width in zip(KINDS, half_widths(errors[use], groups), strict=True):

@@ -1,4 +1,4 @@
-"""Errors and coverage of the phase law on what its fit never saw, beside a boosted tree and the median: one table each."""
+"""Errors and coverage of the phase law on what its fit never saw, beside a boosted tree and the median."""
 
 from __future__ import annotations
 

@@ -237,8 +237,8 @@ def test_catalogue_holds_the_measured_models_with_their_nominal_counts(data_dir:
     with path.open(encoding="utf-8") as file:
         rows = {row["model_id"]: row for row in csv.DictReader(file)}
     assert len(rows) == 23
-    for name in rows:
-        known, row = model(name), rows[name]
+    for name, row in rows.items():
+        known = model(name)
         assert known.total_params / 1e9 == pytest.approx(float(row["total_params_billions"]), rel=0.06), name
         # The table rounds: gpt-oss-20b is named with 4 active, its card says 3.6; embeddings are not counted here.
         assert known.active_params / 1e9 == pytest.approx(float(row["activated_params_billions"]), rel=0.12), name

@@ -112,7 +112,7 @@ def test_a_knob_not_worth_it_stays_where_the_baseline_has_it(monkeypatch: pytest
 
 
 def test_a_point_that_misses_the_slo_is_never_the_best() -> None:
-    case = scenario(requests(rate_rps=8.0), Slo(0.3, 0.02, 0.95))
+    case = scenario(requests(rate_rps=8.0), Slo(0.3, 0.025, 0.95))
     base = fewest_replicas_baseline(case, deployment(), 4)
     search = Search(case, base, space())
     slow = case.score(replace(base.deployment, clock_hz=690e6))

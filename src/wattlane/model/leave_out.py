@@ -107,6 +107,7 @@ def nested(rows: Table, priors: Sequence[Mapping[str, Prior]], start: PhaseFit |
     """Return the widths for every row from calibration that never saw its group.
 
     For the group that is scored, every other group is predicted by a fit that saw neither: two groups left out at once.
+    Rows of the slow path do not calibrate: no prediction is asked for it.
     """
     names = np.unique(rows.group)
     found = {}
@@ -123,7 +124,7 @@ def nested(rows: Table, priors: Sequence[Mapping[str, Prior]], start: PhaseFit |
         for other in names[names != name]:
             errors[rows.group == other] = found[name, other][rows.group == other]
         for platform in np.unique(rows.platform[rows.group == name]):
-            use = calibration_rows(rows.platform, rows.group, int(platform), str(name))
+            use = calibration_rows(rows.platform, rows.group, int(platform), str(name)) & (rows.slow == 0)
             here = (rows.group == name) & (rows.platform == platform)
             width[here] = half_widths(errors[use], rows.group[use])
             sd[here] = group_sd(errors[use], rows.group[use])

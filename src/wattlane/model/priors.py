@@ -1,8 +1,8 @@
 """What is believed of the phase law's parameters before any serving row is seen.
 
-Centre, log sd of the mean over platforms, log sd of one platform's own deviation. Shares of peak are centred on operator
-tables where there are any (`wattlane.model.kernel_efficiency`); joules per byte on HBM energies of 4 to 7 pJ a bit with
-the caches on the way; all else is wide, in the range of published serving profiles.
+Centre, log sd of the mean over platforms, log sd of one platform's own deviation. Shares of peak are centred on
+operator tables where there are any (`wattlane.model.kernel_efficiency`); joules per byte on HBM energies of 4 to 7 pJ a
+bit with the caches on the way; all else is wide, in the range of published serving profiles.
 """
 
 from __future__ import annotations

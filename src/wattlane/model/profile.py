@@ -275,8 +275,9 @@ def shipped_profiles() -> dict[str, Profile]:
 def profile_for(board: Gpu) -> Profile:
     """Return the shipped profile of a GPU, or a cold start from the nearest generation, marked as such.
 
-    Parameters are shares of peak, of bandwidth and of the board limit, and joules per byte and FLOP: a cold start keeps
-    those of the GPU it is carried over from, takes the facts of the board, and doubles the spread of a new architecture.
+    Parameters are shares of peak, of bandwidth and of the board limit, and joules per byte and FLOP: a cold start
+    keeps those of the GPU it is carried over from, takes the facts of the board, and doubles the spread of a new
+    architecture.
     """
     profiles = shipped_profiles()
     if board.name in profiles:

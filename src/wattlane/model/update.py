@@ -1,9 +1,9 @@
 """Few-shot update: a profile and a handful of measured points of one's own give a profile of one's own.
 
 The same posterior mode as the fit of the shipped profile, with what that fit knew as prior: its parameters, their
-covariance, how far a GPU or engine it never saw may deviate, and how far a new architecture's time and power may be off.
-The last two are directions in the log parameters (all times longer, all watts higher), so that a bias the points show
-is learnt as one, and the covariance afterwards is that of the updated law on what was measured.
+covariance, how far a GPU or engine it never saw may deviate, and how far a new architecture's time and power may be
+off. The last two are directions in the log parameters (all times longer, all watts higher), so that a bias the points
+show is learnt as one, and the covariance afterwards is that of the updated law on what was measured.
 """
 
 from __future__ import annotations

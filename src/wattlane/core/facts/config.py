@@ -98,8 +98,8 @@ def _refusal(file: Path, whole: Part, kind: str) -> InputError:
     found = ", ".join(str(name) for name in whole.get("architectures") or ()) or "no architecture"
     return InputError(
         f"{file}: found {found} (model_type {kind}); expected a decoder-only transformer with attention in every "
-        f"layer, or a hybrid, one of {', '.join(sorted(FAMILIES))}. Other state-space and encoder-decoder models are not "
-        "supported; where the geometry is that of a supported type, set model_type to it."
+        f"layer, or a hybrid, one of {', '.join(sorted(FAMILIES))}. Other state-space and encoder-decoder models are "
+        "not supported; where the geometry is that of a supported type, set model_type to it."
     )
 
 
@@ -178,8 +178,8 @@ def _hybrid(reader: _Reader, parts: Part) -> Part:
     pattern = str(reader.body.get("hybrid_override_pattern", ""))
     if len(pattern) != parts["layers"] or set(pattern) - set("M*-"):
         reader.problems.append(
-            f"hybrid_override_pattern is {pattern!r}; expected {parts['layers']} letters, each M (state), * (attention) "
-            "or - (feed-forward)"
+            f"hybrid_override_pattern is {pattern!r}; expected {parts['layers']} letters, each M (state), "
+            "* (attention) or - (feed-forward)"
         )
     return {
         "intermediate": reader.need("intermediate_size"),

@@ -3,8 +3,8 @@
 The form is in `wattlane.model.iteration`. This file turns fitted parameters, all positive (`PARAMETERS`), into its
 coefficients for one or many cases at once: every parameter may be one number or one a case.
 
-Every case is a replica of `tensor_parallel` × `pipeline_parallel` GPUs. With experts on several GPUs the iteration waits
-for the GPU that touches most. Of G = E / `expert_parallel` experts a GPU each is touched with probability q; the
+Every case is a replica of `tensor_parallel` × `pipeline_parallel` GPUs. With experts on several GPUs the iteration
+waits for the GPU that touches most. Of G = E / `expert_parallel` experts a GPU each is touched with probability q; the
 fullest of n GPUs is about z(n) standard deviations above the mean, z the expected maximum of n normal variables, and
 more where routing is uneven (`imbalance`). Its share is written as 1 − (1 − q)^g with g taken at q = 1/2, where it is
 exact. Tokens a GPU spread alike (`skew`).
