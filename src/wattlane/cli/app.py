@@ -20,6 +20,7 @@ INTERRUPTED = 130
 INTERRUPTED_WORDS = "interrupted; run the same command again to resume\n"
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
 VERBS: tuple[str, ...] = (
+    "advise",
     "campaign",
     "certify",
     "compare",
