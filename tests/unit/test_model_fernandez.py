@@ -80,6 +80,7 @@ def test_f3_a_missing_cell_is_an_error_or_a_marked_interpolation() -> None:
     assert found.energy_j == pytest.approx(80.0 + 4 * 20.0)
     assert found.interpolated == ((128, 32),)
     assert found.requests == 12
+    assert law.request_cost(100, 16) == (1.0, 10.0)
     # no neighbours in its row, but in its column
     assert law.workload({(512, 64): 1}).energy_j == pytest.approx((40.0 * 320.0) ** 0.5)
     with pytest.raises(InputError, match="no measured neighbours on both sides"):

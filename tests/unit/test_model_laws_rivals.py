@@ -209,6 +209,9 @@ def test_the_battery_finds_every_kind_of_break() -> None:
         check_law(Ideal2(), Ideal2(), [1.0], [1.0], held_out=held)
     with pytest.raises(ValueError, match="traits name speed"):
         Traits(("batch",), ("power_w",), ("speed",))
+    silent = Drawn()
+    silent.traits = Traits(("batch", "age"), ("power_w",), (), exempt=dict.fromkeys(CHECKS, "nothing is claimed"))
+    assert all("non-negative" in p for p in check_law(silent, Drawn(), [1.0, 4.0], [0.0, 3.0], held_out=held))
     other = [HeldOut((2.0, 5.0), {"itl_s": 1.0})]
     assert not any("coverage" in p for p in check_law(Drawn(), Drawn(), [9.0], [0.0], held_out=other))
 
