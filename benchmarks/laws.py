@@ -90,7 +90,7 @@ def board(name: str, rows: Table, at: int, phase: Errors) -> None:
     for sparse in (False, True):
         label = "ideal, sparse" if sparse else "ideal, dense"
         print(f"{label:<26}{cells(None)}{cells(ideal_energy(points, sparse=sparse))}")
-    print(f"{'boosted tree (bound)':<26}{cells(trees[:, 0])}{cells(trees[:, 2])}")
+    print(f"{'boosted tree':<26}{cells(trees[:, 0])}{cells(trees[:, 2])}")
 
 
 def main() -> int:
