@@ -14,7 +14,6 @@ import sys
 
 import numpy as np
 from numpy.typing import NDArray
-from wattlane.model.priors import priors
 
 from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
@@ -23,6 +22,7 @@ from wattlane.model.fit_latency import fit_latency, held
 from wattlane.model.fit_phase import fit_phase, platform_prior, table
 from wattlane.model.kernel_efficiency import kernel_efficiencies
 from wattlane.model.latency_points import LatencyRow, read_latency
+from wattlane.model.priors import priors
 from wattlane.model.serving import Load, iteration_work, roofline_s
 
 NAMES = ("H100", "B200")

@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from left_out_report import baselines
-from wattlane.model.leave_out import left_out
-from wattlane.model.priors import priors
-
 from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
 from wattlane.model.calibration import Point, read_v3
@@ -33,6 +30,8 @@ from wattlane.model.laws.ideal import Ideal, device_of
 from wattlane.model.laws.logistic_batch import fit_logistic_batch
 from wattlane.model.laws.roofline import fit_roofline
 from wattlane.model.laws.vidur_mfu import fit_vidur_mfu
+from wattlane.model.leave_out import left_out
+from wattlane.model.priors import priors
 from wattlane.model.serving import PROMPT_TOKENS, PowerLaw, asked_at, leave_one_group_out, roofline_s
 
 NAMES = ("H100", "B200")

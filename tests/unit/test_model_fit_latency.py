@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from wattlane.model.priors import SOFTWARE, priors
 
 from wattlane.core.errors import FileFormatError
 from wattlane.core.facts.gpus import gpu
@@ -19,6 +18,7 @@ from wattlane.model.fit_phase import Hierarchy, fit_phase, platform_prior, table
 from wattlane.model.kernel_efficiency import kernel_efficiencies
 from wattlane.model.latency_points import LatencyRow, read_latency
 from wattlane.model.laws.phase import PARAMETERS, Case
+from wattlane.model.priors import SOFTWARE, priors
 
 H100 = gpu("H100")
 MODELS = (("Llama-3.1-70B", "fp8"), ("Qwen3-32B", "bf16"), ("gpt-oss-120b", "mxfp4"), ("MiniMax-M2.5", "fp8"))
