@@ -183,6 +183,15 @@ def test_a_quality_floor_above_every_model_serves_nobody(tmp_path: Path) -> None
         configure(question(tmp_path, more="[quality]\nfloor = 0.9", clocks=1))
 
 
+def test_a_baseline_larger_than_the_fleet_is_refused(tmp_path: Path) -> None:
+    trace(tmp_path, 3.0)
+    with pytest.raises(InputError, match=r"baseline.instances is 9; 4 GPUs hold 2 of them"):
+        configure(question(tmp_path, more="[baseline]\ninstances = 9", clocks=1))
+    plan = configure(question(tmp_path, more="[baseline]\ninstances = 2", clocks=1))
+    assert plan.baseline is not None
+    assert plan.baseline.instances == 2
+
+
 def test_the_verb_prints_writes_and_exits_with_three_where_nothing_fits(planned: Path, tmp_path: Path) -> None:
     trace(tmp_path, 3.0)
     file = question(tmp_path, clocks=1)

@@ -1,6 +1,6 @@
 """What a saving is measured against: one pool for everything, the widest instances at the maximum clock, all day.
 
-As many of them as the busiest bin needs, chosen by replay of the whole trace: the fewest that keep every class' share.
+As many of them as given (a service sized for its peak), or the fewest that keep every class' share on the whole trace.
 GPUs of that type which it does not use are parked, as in the plan; other types are parked all day. (SinglePool of
 DynamoLLM, arXiv 2408.00741.)
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wattlane.core.errors import InputError
 from wattlane.plan.configure.options import Option
 from wattlane.plan.configure.performance import Row
 from wattlane.plan.configure.problem import Ints, Problem
@@ -29,12 +30,22 @@ class Baseline:
 
 
 def single_pool(setting: Setting) -> Baseline | None:
-    """Return the baseline; None where no number of instances the fleet holds keeps the SLOs."""
+    """Return the baseline; None where no number of instances the fleet holds keeps the SLOs.
+
+    Raises:
+        InputError: more instances are asked for than the fleet holds.
+    """
     number = _widest(setting)
     option = setting.options[number]
     row = Row(0, number, load=1.0, rate_per_s=1.0, power_w=1.0, attainment=1.0, ttft_p99_s=0.0, tbt_p99_s=0.0)
     base = problem(setting, "one", [row])
     room = int(base.gpu_count[option.fleet] // option.gpus)
+    given = setting.asked.baseline.instances
+    if given is not None and given > room:
+        raise InputError(f"baseline.instances is {given}; {base.gpu_count[option.fleet]} GPUs hold {room} of them")
+    if given is not None:
+        counts: Ints = np.full((base.bins, 1), given, dtype=np.int64)
+        return Baseline(option, given, verify(setting, "one", base, [row], counts))
     return _fewest(setting, base, [row], number, room)
 
 

@@ -163,6 +163,12 @@ class ChangesSection(Section):
     start_s: Number = Field(default=60.0, ge=0)
 
 
+class BaselineSection(Section):
+    """The single pool a saving is measured against: so many instances, or as few as keep the SLOs on this trace."""
+
+    instances: int | None = Field(default=None, ge=1)
+
+
 class SolverSection(Section):
     """When to be content: relative gap, or seconds."""
 
@@ -186,6 +192,7 @@ class Configure(Section):
     objective: ObjectiveSection = Field(default_factory=ObjectiveSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
     changes: ChangesSection = Field(default_factory=ChangesSection)
+    baseline: BaselineSection = Field(default_factory=BaselineSection)
     solver: SolverSection = Field(default_factory=SolverSection)
 
 
