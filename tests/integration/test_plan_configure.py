@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,12 @@ from wattlane.core.errors import FileFormatError, InfeasibleError, InputError
 from wattlane.core.workload import Workload
 from wattlane.plan.configure.certify import certify
 from wattlane.plan.configure.explain import explain
+from wattlane.plan.configure.files import read
 from wattlane.plan.configure.run import configure
+from wattlane.plan.configure.solve import solve
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+from configure_scenes import brute_force
 
 QUESTION = """
 name = "small"
@@ -175,6 +182,44 @@ def test_money_and_carbon_series_need_a_value_a_bin(tmp_path: Path) -> None:
     more = '[objective]\nleast = "carbon"\ngco2e_per_kwh_series = {site = [1.0], moon = [2.0]}'
     with pytest.raises(InputError, match=r"no such site(.|\n)*has 1 values; expected 4"):
         configure(question(tmp_path, more=more, clocks=1))
+
+
+def test_the_work_follows_the_cleaner_site(tmp_path: Path) -> None:
+    trace(tmp_path, 3.0)
+    more = (
+        '[[fleet]]\ngpu = "H100"\ncount = 4\nsite = "north"\n'
+        '[objective]\nleast = "carbon"\ngco2e_per_kwh_series = {site = [900, 10, 900, 10], north = [10, 900, 10, 900]}'
+    )
+    plan = configure(question(tmp_path, more=more, clocks=1), tmp_path / "out")
+    used = plan.problem.gpus_used(plan.found.counts)
+    assert (used.argmax(axis=1) == [1, 0, 1, 0]).all()
+    assert certify(tmp_path / "out" / "plan.json").holds
+    assert "gCO2e" in next(plan.lines())
+
+
+def test_a_cap_on_watts_is_kept_or_told_how_much_is_needed(tmp_path: Path) -> None:
+    trace(tmp_path, 12.0)
+    free = configure(question(tmp_path))
+    watts = float((free.found.counts @ free.problem.extra_w).max() + free.problem.gpu_count @ free.problem.parked_w)
+    capped = configure(question(tmp_path, more=f"[limits]\ncluster_cap_w = {watts + 1.0}"), tmp_path / "out")
+    assert (capped.found.counts @ capped.problem.extra_w <= capped.problem.room_w + 1e-6).all()
+    assert capped.found.cost.total >= free.found.cost.total * (1 - 1e-9)
+    with pytest.raises(InfeasibleError, match=r"needs \d+ W; the cap is"):
+        configure(question(tmp_path, more="[limits]\ncluster_cap_w = 300.0", clocks=1))
+
+
+def test_s6_on_a_reduced_real_map_the_plan_equals_exhaustive_search(planned: Path) -> None:
+    kept = read(planned / "plan.json")
+    m = kept.problem.modes
+    several = [rows for p in set(m.pool.tolist()) if len(rows := np.flatnonzero(m.pool == p)) >= 4]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        # four modes in all, at least one of each pool, the fastest of its pool among them
+        fastest = [rows[np.argmax(m.rate_per_s[rows])] for rows in several]
+        others = rng.choice(np.setdiff1d(np.concatenate(several), fastest), 4 - len(fastest), replace=False)
+        reduced = replace(kept.problem, modes=m.take(np.sort(np.concatenate([fastest, others]))))
+        found = solve(reduced, gap=0.0)
+        assert found.cost.total == pytest.approx(brute_force(reduced), rel=1e-9)
 
 
 def test_a_quality_floor_above_every_model_serves_nobody(tmp_path: Path) -> None:
