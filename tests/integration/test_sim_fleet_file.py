@@ -77,7 +77,9 @@ def test_a_fleet_is_replayed_and_its_files_are_written(
     words = capsys.readouterr().out
     assert "40, 0 refused" in words
     assert "J a request" in words
+    once = [(out / name).read_bytes() for name in ("served.parquet", "power.parquet", "summary.json")]
     assert command([*asked, "--json"]) == 0
+    assert once == [(out / name).read_bytes() for name in ("served.parquet", "power.parquet", "summary.json")]
     body = json.loads(capsys.readouterr().out)
     assert body == {k: v for k, v in read_json(out / "summary.json", "fleet simulation").items() if k in body}
     assert abs(body["ledger_residual_j"]) < 1e-6
