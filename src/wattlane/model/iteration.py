@@ -195,7 +195,11 @@ def priced(
     price_pc = (law[STATIC_W] / law[ATTENTION_FLOP_PER_S] + law[FLOP_J]) * law[FLOP_PER_CONTEXT]
     price_k = (law[STATIC_W] / law[KV_BYTES_PER_S] + law[BYTE_J]) * law[KV_BYTES_PER_TOKEN]
     price_k += law[FLOP_J] * law[FLOP_PER_CONTEXT]
-    if e >= law[LIMIT_W] * t * (1.0 - ROUNDING):
+    empty_s = law[HOST_S] + law[LAYER_S] + law[COMM_S] + t_weights
+    empty_j = law[BYTE_J] * law[WEIGHT_BYTES] + law[STATIC_W] * empty_s - law[HOST_LESS_W] * law[HOST_S]
+    empty_j -= law[LAYER_LESS_W] * (law[LAYER_S] + law[COMM_S])
+    # an empty iteration may be at the limit where a full one is not
+    if e >= law[LIMIT_W] * t * (1.0 - ROUNDING) or c0 < empty_j * (1.0 - ROUNDING):
         free_j = p * price_p + pc * price_pc + d * price_d + k * price_k
         paid = (e - c0) / free_j if free_j > 0.0 else 0.0
         return t, e, c0, paid * price_p, paid * price_pc, paid * price_d, paid * price_k
