@@ -44,7 +44,7 @@ def searched(case: Scenario, values: Space | None = None) -> tuple[Search, Score
 CASES = [
     (1, 2.0, Slo(1.0, 0.05, 0.95)),
     (3, 8.0, Slo(1.0, 0.05, 0.95)),
-    (0, 8.0, Slo(0.3, 0.02, 0.95)),
+    (0, 8.0, Slo(0.3, 0.025, 0.95)),
     (2, 20.0, Slo(1.0, 0.05, 0.95)),
     (3, 2.0, Slo(0.5, 0.03, 0.99)),
 ]
