@@ -76,7 +76,7 @@ def test_gpu_that_was_never_measured_is_wider_and_marked() -> None:
     assert cold.extrapolated
     assert cold.itl_s.extrapolated
     assert width(cold.itl_s) > 1.5 * width(known.itl_s)
-    assert cold.profile == "H200 (cold start)"
+    assert cold.profile == "H200 vLLM"  # shipped, carried over from H100
 
 
 def test_batch_of_one_is_marked_and_slower_per_token_than_streaming() -> None:
