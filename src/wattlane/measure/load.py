@@ -21,6 +21,7 @@ from wattlane.measure.blocking import run_blocking
 from wattlane.measure.client import CHAT, COMPLETIONS, Exchange, chat_body, completion_body, encode, session, stream
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.exchanges import to_table
+from wattlane.measure.fair_loop import new_loop, no_collection
 from wattlane.measure.prompts import make_prompt
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def drive(base_url: str, workload: Workload, delivery: Delivery) -> pl.DataFrame
     exchanges = [Exchange() for _ in range(len(workload))]
     run = _Run(base_url + (CHAT if delivery.chat else COMPLETIONS), workload, delivery, bodies, exchanges)
     try:
-        run_blocking(run.go())
+        with no_collection():
+            run_blocking(run.go(), new_loop)
     except KeyboardInterrupt:
         raise DriveInterruptedError(to_table(workload, exchanges, run.start_s)) from None
     return to_table(workload, exchanges, run.start_s)
