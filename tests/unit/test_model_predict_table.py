@@ -174,11 +174,15 @@ def test_far_rows_are_refused_and_outside_ones_marked() -> None:
 
 
 def test_doubts_about_engine_and_experts_are_said() -> None:
-    found = predict_table(cases(model=EXPERTS, gpu="H100", tp=2, ep=[1, 2, 1], engine=["vllm", None, "sglang"])).table
-    plain, expert, other = found["extrapolated_why"].fill_null("").to_list()
+    found = predict_table(
+        cases(model=EXPERTS, gpu="H100", tp=2, ep=[2, 1, None], engine=["vllm", None, "sglang"])
+    ).table
+    plain, split, other = found["extrapolated_why"].fill_null("").to_list()
     assert "engine" not in plain
-    assert "expert parallelism is taken as tensor parallelism" in expert
+    assert "experts split by tensor parallelism" in split
     assert "engine sglang: the profile is of vLLM" in other
+    assert found["itl_s"][0] != found["itl_s"][1]
+    assert found["itl_s"][0] == found["itl_s"][2]  # whole experts on every GPU unless asked otherwise
 
 
 def test_columns_that_are_missing_or_taken_are_named_together() -> None:

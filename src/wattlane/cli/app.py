@@ -21,6 +21,7 @@ INTERRUPTED_WORDS = "interrupted; run the same command again to resume\n"
 # Each module defines `register(app)`; a verb's own imports stay inside its function, so that --help is quick.
 VERBS: tuple[str, ...] = (
     "advise",
+    "calibrate",
     "campaign",
     "certify",
     "compare",

@@ -1,9 +1,9 @@
 """What is uncertain about one deployment, as a handful of laws moved along directions.
 
 Every uncertain quantity is moved (parameters along the roots of their covariance, the power factor of an unseen
-architecture, loaded idle watts, the clock's prior), the log laws it gives are the columns of one matrix, and the
-principal directions E_i of that matrix are kept. `laws` then holds the best law and law · exp(h·E_i) for each of them.
-The time factor of an unseen architecture multiplies every time and energy alike and needs no law of its own.
+architecture, loaded idle watts, the clock's prior), which gives the columns of a matrix of log laws. What each column
+does to the logarithms of times and joules at a few questions (`ASKED`) is found, and the directions E_i that explain
+nearly all of that are kept. `laws` then holds the best law and law · exp(h·E_i) for each of them. The time factor of an unseen architecture multiplies every time and energy alike and needs no law of its own.
 
 Ranges of priors are crossed from end to end and divided by the ratio of their width to their standard deviation: a bend
 inside the range counts in full.
@@ -11,7 +11,6 @@ inside the range counts in full.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
@@ -19,12 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.model import iteration as it
-from wattlane.model.clock import RANGES, ClockPrior
-from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
+from wattlane.model.clock import RANGES, ClockPrior, clock_scale
+from wattlane.model.jit import kernel
+from wattlane.model.laws.phase import PARAMETERS, Case, geometry, law_rows, taken
 from wattlane.model.profile import Family, Profile, scaled
+from wattlane.model.steady import mean_iteration
 
-NEGLECTED = 1e-4  # directions below this share of the largest variance are left out
+NEGLECTED = 1e-3  # directions below this share of the variance of what is predicted are left out
+# Where effects are compared: batch (a GPU), prompt, output.
+ASKED = np.array(
+    [(1, 128, 128), (1, 2048, 64), (16, 512, 256), (64, 1024, 256), (64, 2048, 32), (256, 200, 1000)], float
+)
 STEP = 0.3  # standard deviations a law is moved along a direction; its effect is divided by it
+TINY = 1e-300
 LADDER = 25  # clocks at which a capped deployment's law is kept
 
 
@@ -57,45 +63,94 @@ def _root(family: Family) -> NDArray[np.float64]:
     return root * np.where(root[shares].sum(axis=0) > 0.0, -1.0, 1.0)
 
 
-def _pairs(profile: Profile, case: Case) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float]]:
-    """Yield (law above, law below, their distance in standard deviations) for every uncertain quantity."""
+def _slopes(profile: Profile, case: Case) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the best law, (N,), and how log law moves with one standard deviation of each uncertain quantity, (m, N).
+
+    Parameters first, then the power factor of an unseen architecture, idle watts, and (below the highest clock) the
+    clock's prior.
+    """
     family = profile.family(case)
-    best = family.parameters
-    centre = np.log([best[name] for name in PARAMETERS])
-    law = law_vector(best, case)
-    for column in _root(family).T:
-        values = np.exp(centre + column).tolist()
-        yield law_vector(dict(zip(PARAMETERS, values, strict=True)), case), law, 1.0
-    factor = float(np.exp(family.group_sd_power))
-    yield scaled(law, 1.0, factor), scaled(law, 1.0, 1.0 / factor), 2.0
-    lo, mode, hi = case.gpu.idle_loaded_w_lo, case.gpu.idle_loaded_w, case.gpu.idle_loaded_w_hi
-    sd = np.sqrt((lo * lo + mode * mode + hi * hi - lo * mode - lo * hi - mode * hi) / 18.0)
-    if sd > 0.0:
-        ends = (law_vector(best, replace(case, idle_w=watts)) for watts in (hi, lo))
-        yield (*ends, (hi - lo) / sd)
-    if case.clock_ratio < 1.0:
-        for field in fields(ClockPrior):
-            low, high = (law_vector(best, case, replace(ClockPrior(), **{field.name: v})) for v in RANGES[field.name])
-            yield high, low, np.sqrt(12.0)
+    root, size = _root(family), len(PARAMETERS)
+    priors = [
+        replace(ClockPrior(), **{one.name: end})
+        for one in fields(ClockPrior)
+        for end in (RANGES[one.name] if case.clock_ratio < 1.0 else ())
+    ]
+    moved = root.shape[1]
+    rows = 1 + moved + 2 + len(priors)
+    centre = np.log([family.parameters[name] for name in PARAMETERS])
+    steps = np.zeros((rows, size))
+    steps[1 : 1 + moved] = root.T
+    values = np.exp(centre + steps)
+    g = taken(geometry([case]), np.zeros(rows, dtype=np.intp))
+    idle, ends = g.idle_w.copy(), (case.gpu.idle_loaded_w_hi, case.gpu.idle_loaded_w_lo)
+    idle[1 + moved : 3 + moved] = ends
+    scales = [clock_scale(case.clock_ratio, prior) for prior in priors]
+    clock = {name: getattr(g, name).copy() for name in ("compute", "bandwidth", "static", "byte", "flop")}
+    for name, column in clock.items():
+        column[3 + moved :] = [getattr(scale, name) for scale in scales]
+    g = replace(g, idle_w=idle, **clock)
+    laws = law_rows({name: values[:, j] for j, name in enumerate(PARAMETERS)}, g)
+    best, factor = laws[0], float(np.exp(family.group_sd_power))
+    known = best > 0.0
+    known[it.IDLE_W] = False  # a busy replica's law does not ask what it draws when idle
+    logs = np.zeros_like(laws)
+    logs[:, known] = np.log(np.maximum(laws[:, known], TINY))
+    low, mode, high = case.gpu.idle_loaded_w_lo, case.gpu.idle_loaded_w, case.gpu.idle_loaded_w_hi
+    spread = np.sqrt((low * low + mode * mode + high * high - low * mode - low * high - mode * high) / 18.0)
+    hotter = np.zeros(len(best))
+    hotter[known] = np.log(scaled(best, 1.0, factor)[known] / best[known])
+    found = [*(logs[1 : 1 + moved] - logs[0]), hotter]
+    if high > low:
+        found.append((logs[1 + moved] - logs[2 + moved]) * spread / (high - low))
+    ranges = logs[3 + moved :]
+    found += [(above - below) / np.sqrt(12.0) for below, above in zip(ranges[::2], ranges[1::2], strict=True)]
+    return best, np.array(found)
+
+
+@kernel
+def work(
+    law: np.ndarray, batch: float, prompt: float, output: float, context: float
+) -> tuple[float, float, float, float, float]:
+    """Return (seconds, joules, decode joules, prefill joules) of a mean iteration, and seconds of a lone prefill."""
+    t, e, decode_j, prefill_j = mean_iteration(law, batch, prompt, output, context)
+    ttft_s, _ = it.cost(law, prompt, prompt * prompt / 2.0, 0.0, 0.0)
+    return t, e, decode_j, prefill_j, ttft_s
+
+
+@kernel
+def _work_rows(laws: np.ndarray, asked: np.ndarray, out: np.ndarray) -> None:
+    """Write `work` of every law at every question into `out`, (laws, questions, 5)."""
+    for i in range(len(laws)):
+        for j in range(len(asked)):
+            found = work(laws[i], asked[j, 0], asked[j, 1], asked[j, 2], asked[j, 1] + asked[j, 2] / 2.0)
+            for q in range(5):
+                out[i, j, q] = found[q]
+
+
+def _effects(law: NDArray[np.float64], slopes: NDArray[np.float64], case: Case) -> NDArray[np.float64]:
+    """Return how the logarithms of `work` at the questions of `ASKED` move with each column of `slopes`, (rows, m)."""
+    asked = ASKED * np.array([case.tensor_parallel, 1.0, 1.0])
+    laws = np.ascontiguousarray(np.vstack([law[None], law * np.exp(STEP * slopes.T)]))
+    found = np.empty((len(laws), len(asked), 5))
+    _work_rows(laws, asked, found)
+    logs = np.log(found).reshape(len(laws), -1)
+    return np.asarray(((logs[1:] - logs[0]) / STEP).T)
 
 
 def bundle(profile: Profile, case: Case, *, capped: bool = False) -> Bundle:
     """Return the laws of `case`: at its clock, or (capped) at `LADDER` clocks up to it."""
     top_hz = case.gpu.clock_max_hz if case.clock_hz is None else case.clock_hz
     clocks = np.linspace(case.gpu.clock_min_hz, top_hz, LADDER) if capped else np.array([top_hz])
-    cases = [replace(case, clock_hz=float(hz)) for hz in clocks]
-    best = np.array([profile.law(one) for one in cases])
+    moves = [_slopes(profile, replace(case, clock_hz=float(hz))) for hz in clocks]
+    best = np.array([law for law, _ in moves])
     # the clock's prior does nothing at the maximum: that rung has fewer directions, and they come first
-    moves = [list(_pairs(profile, one)) for one in cases]
-    slopes = np.zeros((len(cases), it.N, max(map(len, moves))))
-    best_known = best > 0.0
-    best_known[:, it.IDLE_W] = False  # a busy replica's law does not ask what it draws when idle
-    for rung, pairs in enumerate(moves):
-        up, down, sds = (np.array(part) for part in zip(*pairs, strict=True))
-        known = best_known[rung]
-        slopes[rung, known, : len(pairs)] = (np.log(up[:, known] / down[:, known]) / sds[:, None]).T
-    _, sizes, turned = np.linalg.svd(slopes.reshape(-1, slopes.shape[2]), full_matrices=False)
-    kept = sizes**2 > NEGLECTED * (sizes[0] ** 2 if len(sizes) else 0.0)
+    slopes = np.zeros((len(clocks), it.N, max(len(found) for _, found in moves)))
+    for rung, (_, found) in enumerate(moves):
+        slopes[rung, :, : len(found)] = found.T
+    effect = np.concatenate([_effects(law, slopes[rung], case) for rung, law in enumerate(best)])
+    _, sizes, turned = np.linalg.svd(effect, full_matrices=False)
+    kept = sizes**2 > NEGLECTED * np.sum(sizes**2)
     along = slopes @ turned[kept].T
     # towards less power, where a board that draws its limit is not clipped
     along *= np.where(along[:, [it.STATIC_W, it.BYTE_J, it.FLOP_J]].sum(axis=(0, 1)) > 0.0, -1.0, 1.0)

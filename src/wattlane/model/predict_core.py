@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wattlane.model import iteration as it
 from wattlane.model.jit import kernel
-from wattlane.model.predict_bundle import STEP, Bundle
+from wattlane.model.predict_bundle import STEP, Bundle, work
 from wattlane.model.steady import mean_iteration
 
 Z95 = 1.959963984540054
@@ -119,16 +119,6 @@ def _context(share: float, window: float, context: float) -> float:
 
 
 @kernel
-def _work(
-    law: np.ndarray, batch: float, prompt: float, output: float, context: float
-) -> tuple[float, float, float, float, float]:
-    """Return (seconds, joules, decode joules, prefill joules) of a mean iteration, and seconds of a lone prefill."""
-    t, e, decode_j, prefill_j = mean_iteration(law, batch, prompt, output, context)
-    ttft_s, _ = it.cost(law, prompt, prompt * prompt / 2.0, 0.0, 0.0)
-    return t, e, decode_j, prefill_j, ttft_s
-
-
-@kernel
 def _blend(ladder: np.ndarray, position: float, law: np.ndarray) -> None:
     """Write the law at a place between two rungs into `law`."""
     low = max(min(int(position), len(ladder) - 2), 0)
@@ -180,9 +170,9 @@ def _placed(
     context: float,
     law: np.ndarray,
 ) -> tuple[float, float, float, float, float, float]:
-    """Return the place on the ladder and what `_work` returns there."""
+    """Return the place on the ladder and what `work` returns there."""
     place = _under_cap(laws[base : base + rungs], cap, batch, prompt, output, context, law)
-    t, e, decode_j, prefill_j, ttft_s = _work(law, batch, prompt, output, context)
+    t, e, decode_j, prefill_j, ttft_s = work(law, batch, prompt, output, context)
     return place, t, e, decode_j, prefill_j, ttft_s
 
 
@@ -245,10 +235,10 @@ def _plain_row(
     found: np.ndarray,
     variance: np.ndarray,
 ) -> float:
-    """Write `_work` of the best law into `found` and the variances of the logarithms; return its place, 0."""
+    """Write `work` of the best law into `found` and the variances of the logarithms; return its place, 0."""
     per_t = per_e = per_d = per_p = per_first = 1.0
     for i in range(count):
-        t, e, d, p, first = _work(laws[i], batch, prompt, output, context)
+        t, e, d, p, first = work(laws[i], batch, prompt, output, context)
         if i == 0:
             per_t, per_e, per_d, per_p, per_first = 1.0 / t, 1.0 / e, 1.0 / d, 1.0 / p, 1.0 / first
             found[0], found[1], found[2], found[3], found[4] = t, e, d, p / prompt, first

@@ -4,7 +4,7 @@ Columns in (others are carried through):
 
     model or model_config       name in the catalogue, or path of a config.json, relative to the table's folder
     gpu, batch, output_tokens   batch is over the whole deployment
-    num_gpus, tp, ep, dp        tp 1 and dp 1 unless given; num_gpus is tp · dp; ep is 1 or tp
+    num_gpus, tp, ep, dp        tp 1 and dp 1 unless given; num_gpus is tp · dp; ep 1 or tp (unless given)
     precision                   of the weights; bf16 unless given
     input_tokens                empty: marginalised over a stated prior, and the interval holds its spread
     clock_hz, power_cap_w       of one GPU; empty: the highest clock, no cap
@@ -177,13 +177,11 @@ class _Resolver:
         if geometry is None or board is None or problems:
             return problems
         try:
-            case = Case(board, geometry, row["precision"] or "bf16", tp, row["clock_hz"])
+            case = Case(board, geometry, row["precision"] or "bf16", tp, row["clock_hz"], expert_parallel=ep)
         except WattlaneError as error:
             return [str(error)]
         profile = self.profile(board.name)
         doubts = []
-        if ep > 1:
-            doubts.append("expert parallelism is taken as tensor parallelism: imbalance and all-to-all are left out")
         engine = row["engine"]
         if engine and engine.lower() not in profile.engine.lower():
             doubts.append(f"engine {engine}: the profile is of {profile.engine}")
@@ -214,7 +212,7 @@ def _kept(problems: list[str], find: Any, *names: Any) -> Any:
         return None
 
 
-def _parallel(problems: list[str], row: Mapping[str, Any]) -> tuple[int, int, int]:
+def _parallel(problems: list[str], row: Mapping[str, Any]) -> tuple[int, int, int | None]:
     """Return (tensor, data, expert) parallelism; what is left out follows from the rest."""
     counts = {}
     for name in COUNTS:
@@ -227,10 +225,10 @@ def _parallel(problems: list[str], row: Mapping[str, Any]) -> tuple[int, int, in
         counts[name] = int(value)
     gpus, dp = counts.get("num_gpus"), counts.get("dp", 1)
     tp = counts.get("tp", max(1, gpus // dp) if gpus else 1)
-    ep = counts.get("ep", 1)
+    ep = counts.get("ep")
     if gpus is not None and gpus != tp * dp:
         problems.append(f"num_gpus is {gpus}; expected tp x dp = {tp} x {dp} = {tp * dp}")
-    if ep not in (1, tp):
+    if ep not in (None, 1, tp):
         problems.append(f"ep is {ep}; expected 1 or tp, {tp}")
     return tp, dp, ep
 
