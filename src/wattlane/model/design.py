@@ -45,6 +45,7 @@ ROUNDS = 5  # times a measurement fills its batch
 FEWEST_REQUESTS = 16
 OVERHEAD_S = 90.0  # start of an engine and warm-up
 STEP = 1e-3
+FEW, STARTS = 4, 12  # designs of few points are grown from several first points
 EXCHANGES = 2  # passes in which each choice is made again, given the others
 
 Floats = NDArray[np.float64]
@@ -186,6 +187,37 @@ def _gains(slopes: Floats, covariance: Floats, criterion: str) -> Floats:
     return np.einsum("nti,nij,ntj->n", seen, np.linalg.inv(spread), seen) / len(targets)
 
 
+def _grown(slopes: Floats, prior: Floats, criterion: str, cost: Floats, count: int, first: int) -> list[int]:
+    """Return `count` points grown greedily from `first`, each then chosen again given the others."""
+    chosen, covariance = [first], learned(prior, slopes[first])
+    while len(chosen) < count:
+        gains = _gains(slopes, covariance, criterion) / cost
+        gains[chosen] = -np.inf
+        chosen.append(int(np.argmax(gains)))
+        covariance = learned(covariance, slopes[chosen[-1]])
+    for _ in range(EXCHANGES):
+        for place, given in enumerate(chosen):
+            others = [i for i in chosen if i != given]
+            rest = prior
+            for i in others:
+                rest = learned(rest, slopes[i])
+            gains = _gains(slopes, rest, criterion) / cost
+            gains[others] = -np.inf
+            chosen[place] = int(np.argmax(gains))
+    return chosen
+
+
+def _worth(slopes: Floats, prior: Floats, criterion: str, cost: Floats, chosen: list[int]) -> float:
+    """Return what a whole design gains for its mean cost."""
+    total, covariance = 0.0, prior
+    for i in chosen:
+        total += float(_gains(slopes[[i]], covariance, criterion)[0]) if criterion == "determinant" else 0.0
+        covariance = learned(covariance, slopes[i])
+    if criterion == "variance":
+        total = predicted_variance(slopes, prior) - predicted_variance(slopes, covariance)
+    return total / float(np.mean(cost[chosen]))
+
+
 def design(
     profile: Profile,
     case: Case,
@@ -219,21 +251,11 @@ def design(
     slopes, prior = sensitivities(profile, case, points)
     covariance = prior
     cost = np.array([p.seconds for p in points]) ** cost_weight
-    before, chosen = predicted_variance(slopes, covariance), list[int]()
-    for _ in range(min(count, len(points))):
-        gains = _gains(slopes, covariance, criterion) / cost
-        gains[chosen] = -np.inf
-        chosen.append(int(np.argmax(gains)))
-        covariance = learned(covariance, slopes[chosen[-1]])
-    for _ in range(EXCHANGES):
-        for place, given in enumerate(chosen):
-            others = [i for i in chosen if i != given]
-            rest = prior
-            for i in others:
-                rest = learned(rest, slopes[i])
-            gains = _gains(slopes, rest, criterion) / cost
-            gains[others] = -np.inf
-            chosen[place] = int(np.argmax(gains))
+    before = predicted_variance(slopes, prior)
+    # a few starts where exchanges are few: the best pair need not hold the best single point
+    first = np.argsort(_gains(slopes, prior, criterion) / cost)[::-1][: STARTS if count <= FEW else 1]
+    tried = [_grown(slopes, prior, criterion, cost, min(count, len(points)), int(i)) for i in first]
+    chosen = max(tried, key=lambda one: _worth(slopes, prior, criterion, cost, one))
     covariance = prior
     for i in chosen:
         covariance = learned(covariance, slopes[i])

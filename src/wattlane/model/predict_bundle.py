@@ -3,7 +3,8 @@
 Every uncertain quantity is moved (parameters along the roots of their covariance, the power factor of an unseen
 architecture, loaded idle watts, the clock's prior), which gives the columns of a matrix of log laws. What each column
 does to the logarithms of times and joules at a few questions (`ASKED`) is found, and the directions E_i that explain
-nearly all of that are kept. `laws` then holds the best law and law · exp(h·E_i) for each of them. The time factor of an unseen architecture multiplies every time and energy alike and needs no law of its own.
+nearly all of that are kept. `laws` then holds the best law and law · exp(h·E_i) for each of them. The time factor of an
+unseen architecture multiplies every time and energy alike and needs no law of its own.
 
 Ranges of priors are crossed from end to end and divided by the ratio of their width to their standard deviation: a bend
 inside the range counts in full.
