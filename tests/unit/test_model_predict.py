@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wattlane.cli.app import run
@@ -40,6 +41,23 @@ def test_values_are_modelled_inside_their_intervals_and_consistent() -> None:
     assert found.energy_j_per_output_token.mean == pytest.approx(found.power_w.mean / found.tokens_per_s.mean)
     whole = found.decode_j_per_token.mean + found.prefill_j_per_token.mean * 1024 / 256
     assert found.energy_j_per_output_token.mean == pytest.approx(whole, rel=1e-9)
+
+
+def test_conformal_intervals_stand_beside_the_parametric_ones_where_the_profile_has_them() -> None:
+    found = predict(CASE, **ASK)
+    assert set(found.conformal) == {"power_w", "itl_s", "energy_j_per_output_token"}
+    family = profile_for(H100).families["dense"]
+    for name, kind in (("power_w", "power"), ("itl_s", "itl"), ("energy_j_per_output_token", "energy")):
+        one = found.conformal[name]
+        assert one.level == 0.90
+        assert one.mean == getattr(found, name).mean
+        assert np.log(one.hi / one.mean) == pytest.approx(family.conformal[kind].half_width_log)
+        assert np.log(one.mean / one.lo) == pytest.approx(family.conformal[kind].half_width_log)
+    slow, unknown = Case(H100, LLAMA, clock_hz=1.2e9), {**ASK, "input_tokens": None}
+    for other in (predict(slow, **ASK), predict(CASE, **unknown)):
+        assert not other.conformal
+    cold = predict(Case(gpu("L40S"), LLAMA), batch=8, input_tokens=256, output_tokens=64)
+    assert width(cold.conformal["power_w"]) > width(found.conformal["power_w"])
 
 
 def test_llama_8b_on_h100_is_in_the_range_of_measured_serving() -> None:

@@ -18,6 +18,7 @@ from wattlane.model.laws.phase import Case
 from wattlane.model.predict import UNITS, drawn_interval, predict
 from wattlane.model.predict_core import PROMPT_LOG_SD, PROMPT_TOKENS
 from wattlane.model.predict_file import predict_file, read_cases, write_predictions
+from wattlane.model.predict_rows import CONFORMAL
 from wattlane.model.predict_table import ADDED, RESULTS, predict_table
 from wattlane.model.profile import profile_for, write_profile
 
@@ -53,6 +54,11 @@ def test_a_table_and_one_case_give_the_same_values_and_intervals() -> None:
         assert row["extrapolated"] == one.extrapolated
         assert row["scope"] == "gpu"
         assert row["refused"] is None
+        for name in CONFORMAL:
+            sure = one.conformal.get(name)
+            assert (row[f"{name}_lo90"], row[f"{name}_hi90"]) == (
+                (None, None) if sure is None else pytest.approx((sure.lo, sure.hi), rel=1e-12)
+            )
     assert found["forced_clock_hz"].is_null().to_list() == [True, True, True, False]
 
 

@@ -185,17 +185,29 @@ def test_cards_show_unit_and_origin_of_every_parameter_and_the_left_out_errors()
     card = profile_card("H100")
     text = str(card)
     for name, (unit, _) in MEANING.items():
-        row = next(row for row in card.rows if row.label == f"dense: {name}")
+        row = next(row for row in card.rows if row.label.endswith(f": {name}") and "dense" in row.label)
         assert unit in row.value
         assert "fitted" in row.source or "prior" in row.source
     assert "power, median error on a left-out architecture" in text
     assert "active_params" in text
     assert card.body["families"]["dense"]["residuals"]["left_out_median_ape_power"] < 0.1
     json.dumps(card.body, allow_nan=False)
+    labels = [row.label for row in card.rows]
+    assert labels.index("dense: valid for batch") < labels.index("note") < len(labels) - len(MEANING)
+    assert "dense: power within" in labels
+    assert "not validated against serving measurements" in text
     cold = profile_card("L40S")
     assert cold.body["cold_start"]
     assert "carried over from H100" in str(cold)
+    assert "never measured on L40S" in str(cold)
     assert [row.label for row in profiles_card().rows] == list(shipped_profiles())
+
+
+def test_card_of_a_profile_file_is_that_of_the_profile(tmp_path: Path) -> None:
+    write_profile(profile_for(gpu("H100")), tmp_path / "own.json")
+    assert (
+        str(profile_card(str(tmp_path / "own.json"))).splitlines()[1:6] == str(profile_card("H100")).splitlines()[1:6]
+    )
 
 
 def test_written_cold_start_is_still_one_when_read(tmp_path: Path) -> None:

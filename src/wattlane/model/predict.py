@@ -16,7 +16,8 @@ per second. `ttft_s` is the prefill of one request alone on a replica: no queue,
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,11 @@ from wattlane.model.predict_rows import (
     Deployed,
     answer,
     at_the_wall,
+    conformal,
     notes_of,
     reasons_of,
 )
-from wattlane.model.profile import Profile, draw, profile_for
+from wattlane.model.profile import CONFORMAL_LEVEL, Profile, draw, profile_for
 from wattlane.model.steady import effective_context, steady
 
 LEVEL = 0.95
@@ -59,6 +61,7 @@ UNITS = {
 class Prediction:
     """What a deployment does in steady serving; `reasons` says why it is extrapolated, empty if not.
 
+    `conformal` holds split-conformal intervals at 90 % by name, empty where the profile has none for the question.
     `wall_*` are of the deployment's share of full servers, `wall_alone_w` of the servers it needs with their other GPUs
     idle; None unless asked. `input_tokens` is None where the prompt was marginalised over a prior; `clock_hz` is the
     clock it runs at.
@@ -78,6 +81,7 @@ class Prediction:
     clock_hz: float
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    conformal: Mapping[str, Estimate] = field(default_factory=dict)
     wall_power_w: Estimate | None = None
     wall_energy_j_per_output_token: Estimate | None = None
     wall_alone_w: float | None = None
@@ -149,8 +153,22 @@ def predict(
         for (name, unit), mean, lo, hi in zip(UNITS.items(), found.rows.mean[:, 0], *interval, strict=True)
     }
     clock_hz = float(found.rows.clock_hz[0])
+    sure = {} if input_tokens is None else conformal([deployed], asked.index, found.rows)
+    intervals = {
+        name: Estimate(estimates[name].mean, lo, hi, UNITS[name], bool(reasons), CONFORMAL_LEVEL)
+        for name in UNITS
+        if f"{name}_lo90" in sure and (lo := float(sure[f"{name}_lo90"][0])) <= (hi := float(sure[f"{name}_hi90"][0]))
+    }
     one = Prediction(
-        known.name, batch, input_tokens, output_tokens, **estimates, clock_hz=clock_hz, reasons=reasons, notes=notes
+        known.name,
+        batch,
+        input_tokens,
+        output_tokens,
+        **estimates,
+        clock_hz=clock_hz,
+        reasons=reasons,
+        notes=notes,
+        conformal=intervals,
     )
     return one if scope != Boundary.WALL else _with_wall(one, deployed, found)
 

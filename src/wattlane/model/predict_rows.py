@@ -35,6 +35,8 @@ from wattlane.model.profile import Profile
 # Refused past this multiple of the calibrated range; between the range and it, predicted and marked extrapolated.
 REFUSAL_FACTOR = 4.0
 GPU_MEMORY_UTILIZATION = 0.9
+# Quantities with a split-conformal interval, by the place they have among the predicted ones.
+CONFORMAL = {"power_w": ("power", 0), "itl_s": ("itl", 1), "energy_j_per_output_token": ("energy", 4)}
 PREFILL_NOTE = "prefill_j_per_token is not validated against serving measurements"
 CAP_NOTE = "the clock a power cap forces rests on priors, not on measurements"
 EXPERTS_NOTE = "experts are taken as unevenly loaded as in the fitted deployments"
@@ -67,6 +69,12 @@ class Deployed:
     def batches(self) -> tuple[float, float]:
         """Batches of one replica the profile was fitted on."""
         return self.profile.family(self.case).range.get("batch", (0.0, np.inf))
+
+    @cached_property
+    def conformal_log(self) -> tuple[float, ...]:
+        """Log half-widths of `CONFORMAL` at `CONFORMAL_LEVEL`, NaN where the profile has none."""
+        known = {} if self.bad else self.profile.family(self.case).conformal
+        return tuple(known[kind].half_width_log if kind in known else np.nan for kind, _ in CONFORMAL.values())
 
     @cached_property
     def reasons(self) -> tuple[str, ...]:
@@ -291,4 +299,20 @@ def at_the_wall(deployments: Sequence[Deployed], index: NDArray[np.int64], rows:
         energy = wall_energy(found, power[0], (rows.mean[4, mine], rows.lo[4, mine], rows.hi[4, mine]))
         for column, values in zip(out, (found.mean_w, found.lo_w, found.hi_w, *energy, found.alone_w), strict=True):
             out[column][mine] = values
+    return out
+
+
+def conformal(deployments: Sequence[Deployed], index: NDArray[np.int64], rows: Rows) -> dict[str, Floats]:
+    """Return columns `_lo90` and `_hi90` of the quantities that have a split-conformal interval, (n,), else NaN.
+
+    The half-width covers 90 % of the rows of an architecture (for a GPU that was never measured: of a GPU) left out of
+    the fit. It says nothing of clocks, caps or an unknown prompt, whose rows have none.
+    """
+    widths = np.array([d.conformal_log for d in deployments] + [(np.nan,) * len(CONFORMAL)])
+    silent = [d.capped or d.case.clock_ratio < 1.0 for d in deployments]
+    widths[:-1][np.array(silent, dtype=bool)] = np.nan
+    out = {}
+    for k, (name, (_, q)) in enumerate(CONFORMAL.items()):
+        factor = np.exp(widths[:, k])[index]
+        out[f"{name}_lo90"], out[f"{name}_hi90"] = rows.mean[q] / factor, rows.mean[q] * factor
     return out

@@ -10,7 +10,8 @@ Columns in (others are carried through):
     clock_hz, power_cap_w       of one GPU; empty: the highest clock, no cap
     engine                      empty: the profile's
 
-Columns out: the quantities of `wattlane.model.predict.UNITS`, each with `_lo` and `_hi` (95 %); `forced_clock_hz` under
+Columns out: the quantities of `wattlane.model.predict.UNITS`, each with `_lo` and `_hi` (95 %), three of them
+with `_lo90` and `_hi90` (split-conformal, 90 %, where the profile has it); `forced_clock_hz` under
 a cap; `extrapolated` and `extrapolated_why`; `scope`; `notes`; `refused`. Watts and tokens per second are of the whole
 deployment, `power_w` summed over its GPUs. A refused row has null quantities.
 """
@@ -36,7 +37,7 @@ from wattlane.model.laws.phase import Case
 from wattlane.model.node import SCOPES
 from wattlane.model.node import SOURCE as NODE_SOURCE
 from wattlane.model.predict import UNITS
-from wattlane.model.predict_rows import Asked, Deployed, answer, at_the_wall, notes_of, reasons_of
+from wattlane.model.predict_rows import CONFORMAL, Asked, Deployed, answer, at_the_wall, conformal, notes_of, reasons_of
 from wattlane.model.profile import Profile, profile_for
 
 COUNTS = ("num_gpus", "tp", "ep", "dp")
@@ -46,7 +47,8 @@ REQUIRED = ("gpu", "batch", "output_tokens")
 WALL = ("wall_power_w", "wall_power_w_lo", "wall_power_w_hi", "wall_alone_w")
 KEYS = ("model", "model_config", "gpu", "num_gpus", "tp", "ep", "dp", "precision", "clock_hz", "engine", "capped")
 RESULTS = tuple(f"{name}{end}" for name in UNITS for end in ("", "_lo", "_hi"))
-ADDED = (*RESULTS, "forced_clock_hz", "extrapolated", "extrapolated_why", "scope", "notes", "refused")
+SURE = tuple(f"{name}_{end}90" for name in CONFORMAL for end in ("lo", "hi"))
+ADDED = (*RESULTS, *SURE, "forced_clock_hz", "extrapolated", "extrapolated_why", "scope", "notes", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def predict_table(
         forced = np.where(np.isnan(asked.power_cap_w), np.nan, found.rows.clock_hz)
         table = table.with_columns(pl.Series("forced_clock_hz", forced, nan_to_null=True))
     out = table.with_columns(_results(found.rows), **_said(deployments, asked, found.outside, refusals))
+    sure = conformal(deployments, np.where(np.isnan(asked.input_tokens), -1, asked.index), found.rows)
+    out = out.with_columns([pl.Series(name, values, nan_to_null=True) for name, values in sure.items()])
     if scope == Boundary.WALL:
         columns = at_the_wall(deployments, asked.index, found.rows)
         said = pl.lit(f"{Boundary.GPU.value}, {Boundary.WALL.value}").alias("scope")

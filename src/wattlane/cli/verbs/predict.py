@@ -159,6 +159,8 @@ def _print(found: Prediction, model: str) -> None:
         f"{found.clock_hz / 1e6:.0f} MHz: {found.profile}"
     )
     _print_estimates({name: value for name in WORDS if (value := getattr(found, name)) is not None})
+    for name, one in found.conformal.items():
+        typer.echo(f"  {name:<30}{'':>10} [{one.lo:.4g}, {one.hi:.4g}] {one.unit:<9} 90 %, split-conformal")
     if found.wall_alone_w is not None:
         typer.echo(f"  {'wall_alone_w':<30}{found.wall_alone_w:>10.4g} W: the servers it needs, their other GPUs idle")
     for reason in found.reasons:

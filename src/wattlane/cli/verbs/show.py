@@ -30,7 +30,7 @@ def show(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="For gpu, model, engine, node, profile (of a GPU) and table (of a model)."
+            metavar="[NAME]", help="For gpu, model, engine, node, profile (of a GPU, or a file) and table (of a model)."
         ),
     ] = None,
     gpu: Annotated[str | None, typer.Option(help="Of a table.")] = None,
