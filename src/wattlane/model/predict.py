@@ -153,12 +153,7 @@ def predict(
         for (name, unit), mean, lo, hi in zip(UNITS.items(), found.rows.mean[:, 0], *interval, strict=True)
     }
     clock_hz = float(found.rows.clock_hz[0])
-    sure = {} if input_tokens is None else conformal([deployed], asked.index, found.rows)
-    intervals = {
-        name: Estimate(estimates[name].mean, lo, hi, UNITS[name], bool(reasons), CONFORMAL_LEVEL)
-        for name in UNITS
-        if f"{name}_lo90" in sure and (lo := float(sure[f"{name}_lo90"][0])) <= (hi := float(sure[f"{name}_hi90"][0]))
-    }
+    intervals = {} if input_tokens is None else _conformal(deployed, found, bool(reasons))
     one = Prediction(
         known.name,
         batch,
@@ -171,6 +166,16 @@ def predict(
         conformal=intervals,
     )
     return one if scope != Boundary.WALL else _with_wall(one, deployed, found)
+
+
+def _conformal(deployed: Deployed, found: Answer, extrapolated: bool) -> dict[str, Estimate]:
+    sure = conformal([deployed], np.zeros(1, dtype=np.int64), found.rows)
+    out = {}
+    for q, (name, unit) in enumerate(UNITS.items()):
+        lo, hi = (float(sure[f"{name}_{end}90"][0]) if f"{name}_{end}90" in sure else np.nan for end in ("lo", "hi"))
+        if lo <= hi:
+            out[name] = Estimate(float(found.rows.mean[q, 0]), lo, hi, unit, extrapolated, CONFORMAL_LEVEL)
+    return out
 
 
 def _with_wall(one: Prediction, deployed: Deployed, found: Answer) -> Prediction:
