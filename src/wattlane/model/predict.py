@@ -137,10 +137,7 @@ def predict(
     deployed = Deployed(case, known, data_parallel, capped=power_cap_w is not None)
     prompt, cap = (np.nan if value is None else float(value) for value in (input_tokens, power_cap_w))
     asked = Asked(np.zeros(1, dtype=np.int64), *(np.array([float(v)]) for v in (batch, prompt, output_tokens, cap)))
-    problems = [] if draws >= 0 else [f"draws is {draws}; expected at least 1, or 0 for none"]
-    problems += [] if scope in SCOPES else [f"scope is {scope!r}; expected one of {', '.join(SCOPES)}"]
-    if draws > 0 and (data_parallel > 1 or power_cap_w is not None or input_tokens is None):
-        problems.append("draws are for one replica with a given prompt and no cap; ask without draws")
+    problems = _problems(draws, scope, data_parallel > 1 or power_cap_w is not None or input_tokens is None)
     found = answer([deployed], asked)
     _refuse(found, known, problems)
     interval = found.rows.lo[:, 0], found.rows.hi[:, 0]
@@ -153,19 +150,19 @@ def predict(
         for (name, unit), mean, lo, hi in zip(UNITS.items(), found.rows.mean[:, 0], *interval, strict=True)
     }
     clock_hz = float(found.rows.clock_hz[0])
-    intervals = {} if input_tokens is None else _conformal(deployed, found, bool(reasons))
+    estimates["conformal"] = {} if input_tokens is None else _conformal(deployed, found, bool(reasons))
     one = Prediction(
-        known.name,
-        batch,
-        input_tokens,
-        output_tokens,
-        **estimates,
-        clock_hz=clock_hz,
-        reasons=reasons,
-        notes=notes,
-        conformal=intervals,
+        known.name, batch, input_tokens, output_tokens, **estimates, clock_hz=clock_hz, reasons=reasons, notes=notes
     )
     return one if scope != Boundary.WALL else _with_wall(one, deployed, found)
+
+
+def _problems(draws: int, scope: str, special: bool) -> list[str]:
+    found = [] if draws >= 0 else [f"draws is {draws}; expected at least 1, or 0 for none"]
+    found += [] if scope in SCOPES else [f"scope is {scope!r}; expected one of {', '.join(SCOPES)}"]
+    if draws > 0 and special:
+        found.append("draws are for one replica with a given prompt and no cap; ask without draws")
+    return found
 
 
 def _conformal(deployed: Deployed, found: Answer, extrapolated: bool) -> dict[str, Estimate]:
