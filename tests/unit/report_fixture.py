@@ -278,7 +278,7 @@ def measurement() -> dict[str, Any]:
 
 def regimes() -> dict[str, Any]:
     """Return what each phase waits for."""
-    parts = ("arithmetic", "memory", "links", "launches")
+    parts = ("arithmetic", "memory", "links", "launches", "power limit")
     phases = [
         {
             "phase": phase,
@@ -287,12 +287,12 @@ def regimes() -> dict[str, Any]:
             "effects": [{"knob": "precision", "change": "fp8", "verdict": "pays"}],
         }
         for phase, bound, shares in (
-            ("prefill", "compute", (0.9, 0, 0, 0.1)),
-            ("decode", "bandwidth", (0, 0.7, 0, 0.3)),
+            ("prefill", "compute", (0.8, 0, 0, 0.1, 0.1)),
+            ("decode", "bandwidth", (0, 0.7, 0, 0.3, 0)),
         )
     ]
     curves = {
-        phase: [{key: n, **dict(zip(parts, (0.5, 0.25, 0.0, 0.25), strict=True))} for n in (1, 32, 1024)]
+        phase: [{key: n, **dict(zip(parts, (0.5, 0.25, 0.0, 0.15, 0.1), strict=True))} for n in (1, 32, 1024)]
         for phase, key in (("prefill", "prompt_tokens"), ("decode", "batch"))
     }
     return {"batch": 17.3, "input_tokens": 1154.7, "output_tokens": 211.1, "phases": phases, "curves": curves}

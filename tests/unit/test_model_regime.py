@@ -88,6 +88,15 @@ def test_shares_are_a_partition_of_the_time_and_batch_turns_memory_into_arithmet
     assert arithmetic[-1] > 0.1 or case.model.is_moe
 
 
+def test_time_at_the_power_limit_is_no_launch() -> None:
+    case, work = Case(H100, LLAMA), Work(prompts=4.0, prompt_tokens=2048.0)
+    part = shares(profile_for(H100), case, work)
+    assert part["power limit"] > 0.05
+    assert part["launches"] < 0.2
+    small = shares(profile_for(H100), case, Work(sequences=1.0, context_tokens=100.0))
+    assert small["power limit"] == 0.0
+
+
 def test_floors_are_below_the_laws_times() -> None:
     for board in ("A100-40GB", "H100", "B200"):
         case, profile = Case(gpu(board), LLAMA), profile_for(gpu(board))

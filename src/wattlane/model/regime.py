@@ -4,6 +4,7 @@ The bound of a phase is that of `wattlane.core.regime`, asked with the law's tim
 prompt asked and at a quarter of it. Beside it stand shares of the phase's time, which need no threshold:
 
     share of a resource = −d log t / d log(its rate)        arithmetic, memory, links; the rest is launches and host
+    power limit         = 1 − t without the limit / t       the shares above are then of the time without it
 
 so that a resource's share is how much of the time would go if it were infinitely fast and nothing else became slower.
 Where a law lies far above the floors and grows with the prompt, its largest share is its bound.
@@ -32,7 +33,8 @@ from wattlane.model.predict_rows import GPU_MEMORY_UTILIZATION
 from wattlane.model.profile import Profile, draw, profile_for
 from wattlane.model.steady import effective_context
 
-RESOURCES = ("arithmetic", "memory", "links", "launches")
+RESOURCES = ("arithmetic", "memory", "links", "launches", "power limit")
+NO_LIMIT_W = 1e12
 NUDGE = 1e-4
 DRAWS = 64
 BATCHES = tuple(2**i for i in range(11))
@@ -160,11 +162,18 @@ def _per_token(profile: Profile, case: Case, work: Work) -> tuple[float, float]:
 
 def shares(profile: Profile, case: Case, work: Work) -> dict[str, float]:
     """Return the share of the time of `work` that follows each of `RESOURCES`; they sum to 1."""
-    t, _ = work.cost(profile.law(case), case.model)
+    limited, _ = work.cost(profile.law(case), case.model)
+
+    def free_s(asked: Case) -> float:
+        law = profile.law(asked)
+        law[it.LIMIT_W] = NO_LIMIT_W
+        return work.cost(law, case.model)[0]
+
+    t = free_s(case)
 
     def share(faster: Callable[[Gpu], Gpu]) -> float:
-        moved, _ = work.cost(profile.law(replace(case, gpu=faster(case.gpu))), case.model)
-        return max(0.0, float(-np.log(moved / t) / np.log1p(NUDGE)))
+        moved = free_s(replace(case, gpu=faster(case.gpu)))
+        return max(0.0, float(-np.log(moved / t) / np.log1p(NUDGE))) * t / limited
 
     up = 1.0 + NUDGE
     found = {
@@ -172,7 +181,8 @@ def shares(profile: Profile, case: Case, work: Work) -> dict[str, float]:
         "memory": share(lambda g: replace(g, bandwidth_bytes_per_s=g.bandwidth_bytes_per_s * up)),
         "links": share(lambda g: replace(g, link_bytes_per_s=g.link_bytes_per_s * up)),
     }
-    return {**found, "launches": max(1.0 - sum(found.values()), 0.0)}
+    held = max(1.0 - t / limited, 0.0)
+    return {**found, "launches": max(1.0 - held - sum(found.values()), 0.0), "power limit": held}
 
 
 def floors(case: Case, work: Work) -> tuple[float, float]:

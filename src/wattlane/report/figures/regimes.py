@@ -17,6 +17,7 @@ PARTS = (
     ("memory", canvas.DECODE),
     ("links", canvas.PLAN),
     ("launches", canvas.IDLE),
+    ("power limit", canvas.BASELINE),
 )
 PANELS = (
     ("prefill", "prompt_tokens", "prompt, tokens", "input_tokens"),
@@ -44,7 +45,7 @@ def plot(run: Run) -> Drawing | None:
         panel.set_title(f"{phase}: {bounds(run)[phase]}", fontsize=9)
     patch = require("matplotlib.patches").Patch
     handles = [patch(color=colour, label=name) for name, colour in PARTS]
-    drawing.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1, columnspacing=1.2)
+    drawing.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1, columnspacing=1.2)
     return drawing
 
 
