@@ -33,6 +33,7 @@ VERBS: tuple[str, ...] = (
     "plan",
     "predict",
     "report",
+    "shaping",
     "show",
     "simulate",
     "study",

@@ -1,6 +1,7 @@
 """Floor 5, replay a workload under a policy, iteration by iteration, with joules.
 
 `run` replays a workload on a deployment given by names, `run_fleet` on the fleet of a file;
+`run_shaping` replays the same requests under several arrival shapes, rates and windows;
 `compare` replays a measured run of a real engine.
 """
 
@@ -15,8 +16,9 @@ _HOME = {
     "compare": "against",
     "run": "simulation",
     "run_fleet": "fleet_run",
+    "run_shaping": "shaping",
 }
-__all__ = ["Comparison", "Simulation", "compare", "run", "run_fleet"]
+__all__ = ["Comparison", "Simulation", "compare", "run", "run_fleet", "run_shaping"]
 
 
 def __getattr__(name: str) -> Any:
