@@ -2,7 +2,7 @@
 
 `run` replays a workload on a deployment given by names, `run_fleet` on the fleet of a file;
 `run_shaping` replays the same requests under several arrival shapes, rates and windows;
-`compare` replays a measured run of a real engine.
+`compare` replays a measured run of a real engine, `calibrate_runs` fits host constants and shares of peak to one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Calibration": "calibrate",
     "Comparison": "against",
     "Simulation": "simulation",
+    "calibrate_runs": "calibrate",
     "compare": "against",
     "run": "simulation",
     "run_fleet": "fleet_run",
     "run_shaping": "shaping",
 }
-__all__ = ["Comparison", "Simulation", "compare", "run", "run_fleet", "run_shaping"]
+__all__ = ["Calibration", "Comparison", "Simulation", "calibrate_runs", "compare", "run", "run_fleet", "run_shaping"]
 
 
 def __getattr__(name: str) -> Any:

@@ -100,9 +100,9 @@ class Comparison:
             for name, values in quantities.items()
         }
         series = {
-            "running_nrmse": _nrmse(self.simulated.running(m.tick_s), m.running),
-            "running_nrmse_queue": _nrmse(self.queue.running(m.tick_s), m.running),
-            "tokens_per_s_nrmse": _nrmse(self.tokens_per_s, m.tokens_per_s),
+            "running_nrmse": nrmse(self.simulated.running(m.tick_s), m.running),
+            "running_nrmse_queue": nrmse(self.queue.running(m.tick_s), m.running),
+            "tokens_per_s_nrmse": nrmse(self.tokens_per_s, m.tokens_per_s),
         }
         span = {
             "makespan_s": float(m.stamps.last_s.max()),
@@ -123,10 +123,15 @@ def compare(folder: str | Path, gpu_name: str | None = None) -> list[Comparison]
     Raises:
         InputError: no run is found, a file is wrong, or the GPU is not known.
     """
+    return [_compared(read_run(run, gpu_name)) for run in measured_runs(folder)]
+
+
+def measured_runs(folder: str | Path) -> list[Path]:
+    """Return the folders of the measured runs below `folder`, sorted."""
     runs = sorted(path.parent for path in Path(folder).rglob("meta.json"))
     if not runs:
         raise InputError(f"{folder}: found no meta.json; expected a folder with measured runs, see `--against`")
-    return [_compared(read_run(run, gpu_name)) for run in runs]
+    return runs
 
 
 def read_run(folder: Path, gpu_name: str | None = None) -> Measured:
@@ -185,7 +190,7 @@ def _compared(measured: Measured) -> Comparison:
     block_tokens = engine_defaults("vllm", case.gpu).kv_block_tokens
     capacity = case.kv_capacity_tokens(d.gpu_memory_utilization)
     run = fleet.replay(measured.workload, d, profile.law(case), capacity, block_tokens)
-    queue = _queue(measured, float(np.nanmedian(measured.stamps.quantities()["tpot"])))
+    queue = plain_queue(measured, float(np.nanmedian(measured.stamps.quantities()["tpot"])))
     return Comparison(measured, profile.name, _stamps(run), queue, _tokens_per_s(run, measured.tick_s))
 
 
@@ -209,7 +214,7 @@ def _tokens_per_s(run: Replay, tick_s: Floats) -> Floats:
     return np.asarray(np.diff(total[before]), dtype=np.float64)
 
 
-def _queue(measured: Measured, token_s: float) -> Stamps:
+def plain_queue(measured: Measured, token_s: float) -> Stamps:
     """Return what a queue with `max_num_seqs` slots and `token_s` for every output token would do."""
     arrival_s, tokens = measured.workload.arrival_s, measured.workload.output_tokens
     began = np.fromiter(_begins(arrival_s, tokens * token_s, measured.deployment.max_num_seqs), np.float64)
@@ -240,6 +245,6 @@ def _errors(measured: Floats, simulated: Floats, queue: Floats) -> dict[str, flo
     }
 
 
-def _nrmse(found: Floats, measured: Floats) -> float:
+def nrmse(found: Floats, measured: Floats) -> float:
     """Return the root mean square error as a share of the measured mean."""
     return float(np.sqrt(np.mean((found - measured) ** 2)) / np.mean(measured))

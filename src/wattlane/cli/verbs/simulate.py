@@ -39,6 +39,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of a shape's sample.", min=0)] = 0,
     fleet: Annotated[Path | None, typer.Option(help="A FLEET.toml: pools, scheduling, clocks, rest, failures.")] = None,
     against: Annotated[Path | None, typer.Option(help="Replay the measured runs below a folder instead.")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Fit to the first half of the measured runs below a folder; -o: profile.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Replay a workload on a model and a GPU, iteration by iteration: latencies, energy by phase, every request.
@@ -47,6 +50,9 @@ def simulate(
     """
     if against is not None:
         _against(against, gpu, as_json)
+        return
+    if calibrate is not None:
+        _calibrate(calibrate, gpu, profile, out, as_json)
         return
     if workload is None or out is None or (model is None) == (fleet is None):
         raise InputError(f"{NEEDS}; see wattlane simulate --help")
@@ -114,6 +120,29 @@ def _against(folder: Path, gpu: str | None, as_json: bool) -> None:
         spans = [body[f"makespan_{which}s"] for which in ("", "simulated_", "queue_")]
         typer.echo("makespan measured {:.1f} s, simulated {:.1f} s, queue {:.1f} s\n".format(*spans))
     say.print("Arrow: measured -> simulated. Queue: median APE of one slot a sequence and a constant time per token.")
+
+
+def _calibrate(folder: Path, gpu: str | None, profile: Path | None, out: Path | None, as_json: bool) -> None:
+    from wattlane.sim import calibrate_runs
+
+    runs = [found.as_dict() for found in calibrate_runs(folder, gpu, profile, out)]
+    if as_json:
+        emit_json({"runs": runs})
+        return
+    for body in runs:
+        typer.echo(f"{body['run']}; fitted: {body['calibrated_on']}")
+        for name, p in body["parameters"].items():
+            told = f"{p['profile']:>11.4g} -> {p['value']:<10.4g} sd {p['prior_sd_log']:.0%} -> {p['sd_log']:.0%}"
+            typer.echo(f"  {name:<20}{told}")
+        typer.echo(f"{'second half':<20}{'median APE':>11}{'mean APE':>10}{'queue':>8}{'mean':>8}{'p50':>20}")
+        for name, e in body["errors"].items():
+            half = f"{e['measured_p50_s']:.3g} -> {e['simulated_p50_s']:.3g} s"
+            share = f"{e['ape_median']:>11.1%}{e['ape_mean']:>10.1%}{e['ape_median_queue']:>8.1%}"
+            typer.echo(f"{name:<20}{share}{e['ape_mean_queue']:>8.1%}{half:>20}")
+        typer.echo(f"running NRMSE {body['running_nrmse']:.1%}; tokens/s NRMSE {body['tokens_per_s_nrmse']:.1%}\n")
+    say.print("sd: of log parameters, before and after. Queue: one slot a sequence, a constant time per token.")
+    if out is not None:
+        say.print(f"Profile calibrated to the first run in {out}", soft_wrap=True)
 
 
 def _print(body: dict[str, Any], as_json: bool) -> None:
