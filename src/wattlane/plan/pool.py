@@ -1,20 +1,5 @@
-"""Threads for replays: the kernel runs without the interpreter's lock. Results do not depend on how many there are."""
+"""Threads for replays, under the name planning has for them."""
 
-from __future__ import annotations
+from wattlane.core.pool import MOST_WORKERS, workers
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
-MOST_WORKERS = 8
-
-
-@contextmanager
-def workers() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool; when the caller stops early, work that has not begun is dropped."""
-    pool = ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+__all__ = ["MOST_WORKERS", "workers"]

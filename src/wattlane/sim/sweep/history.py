@@ -1,0 +1,132 @@
+"""One timing history, re-priced: joules are linear in the power coefficients wherever the power limit does not bind.
+
+The history is replayed once for each coefficient that is used, with that one at 1 and the others at 0. A point is then
+a sum over coefficients of joules and watts: for every iteration, every request and both phases, without a kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattlane.core.types import Slo
+from wattlane.core.workload import Workload
+from wattlane.model import iteration as it
+from wattlane.sim import fleet, replica
+from wattlane.sim.fleet import Replay
+from wattlane.sim.sweep.points import POWER, Floats, Point, Step
+
+NO_LIMIT_W = 1e30
+MARGIN = 1e-9  # closer to the limit than this an iteration is left to the kernel
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """When everything happened, and joules by coefficient: watts (iterations, c) a replica; phases (2, c)."""
+
+    run: Replay
+    columns: tuple[int, ...]
+    watts: tuple[Floats, ...]
+    phases_j: Floats
+    attainment: float
+    ttft_p50_s: float
+
+    def prices(self, point: Point) -> bool:
+        """Whether the power limit of `point` binds in no iteration, so that the history is its history too."""
+        limit_w = point.law[it.LIMIT_W] * (1.0 - MARGIN)
+        coefficients = point.law[list(self.columns)]
+        return all(len(w) == 0 or float((w @ coefficients).max()) < limit_w for w in self.watts)
+
+
+def recorded(workload: Workload, points: list[Point], slo: Slo) -> History:
+    """Return the history that `points` share, for every power coefficient one of them uses."""
+    columns = tuple(c for c in POWER if any(p.law[c] != 0.0 for p in points))
+    law = points[0].law.copy()
+    law[list(POWER)], law[it.IDLE_W], law[it.LIMIT_W] = 0.0, 0.0, NO_LIMIT_W
+    runs = []
+    for column in columns:
+        unit = law.copy()
+        unit[column] = 1.0
+        runs.append(_replay(workload, points[0], unit))
+    base = runs[0] if runs else _replay(workload, points[0], law)
+    watts = [
+        np.stack([run.replicas[i].record[:, replica.POWER_W] for run in runs], axis=1) if runs else np.zeros((0, 0))
+        for i in range(len(base.replicas))
+    ]
+    phases = [np.sum([r.energy_j.sum(axis=0) for r in run.replicas], axis=0) for run in runs]
+    return History(
+        base,
+        columns,
+        tuple(watts),
+        np.array(phases).reshape(-1, 2).T,
+        fleet.attainment(base, slo),
+        _median(fleet.ttft_s(base)),
+    )
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _replay(workload: Workload, point: Point, law: Floats) -> Replay:
+    return fleet.replay(workload, point.deployment, law, point.kv_capacity_tokens, point.kv_block_tokens)
+
+
+def repriced(history: History, point: Point) -> dict[str, float]:
+    """Return the row of `point` from the history."""
+    coefficients = point.law[list(history.columns)]
+    prefill_j, decode_j = history.phases_j @ coefficients
+    watts = [w @ coefficients for w in history.watts]
+    served = (float(prefill_j), float(decode_j), history.attainment, history.ttft_p50_s)
+    return _row(point, history.run, watts, *served)
+
+
+def replayed(workload: Workload, point: Point, slo: Slo) -> dict[str, float]:
+    """Return the row of `point` from a replay of its own."""
+    run = _replay(workload, point, point.law)
+    prefill_j, decode_j = np.sum([r.energy_j.sum(axis=0) for r in run.replicas], axis=0)
+    watts = [r.record[:, replica.POWER_W] for r in run.replicas]
+    latency = (fleet.attainment(run, slo), _median(fleet.ttft_s(run)))
+    return _row(point, run, watts, float(prefill_j), float(decode_j), *latency)
+
+
+def _row(
+    point: Point,
+    run: Replay,
+    watts: list[Floats],
+    prefill_j: float,
+    decode_j: float,
+    attainment: float,
+    ttft_p50_s: float,
+) -> dict[str, float]:
+    """Return what both ways say of a point; the account runs from the first arrival to the last token of all."""
+    start_s, end_s = float(run.workload.arrival_s[0]), run.last_end_s
+    second = Step(np.array([start_s]), np.ones(1))
+    given = {"joules": second, "cost_usd": point.price, "carbon_gco2e": point.carbon}
+    totals = {}
+    idle_j = 0.0
+    for name, series in given.items():
+        if series is None:
+            continue
+        total = idle = 0.0
+        for r, w in zip(run.replicas, watts, strict=True):
+            starts, ends = r.record[:, replica.START_S], r.record[:, replica.END_S]
+            quiet, wakes = np.concatenate([[start_s], ends]), np.concatenate([starts, [end_s]])
+            parks = np.minimum(quiet + point.park_after_s, wakes)
+            at = series.integral
+            total += float(np.dot(w, at(ends) - at(starts)))
+            idle += point.law[it.IDLE_W] * float(np.sum(at(parks) - at(quiet)))
+            idle += point.park_w * float(np.sum(at(wakes) - at(parks)))
+        totals[name] = total + idle
+        if name == "joules":
+            idle_j = idle
+    return {
+        "metered_j": totals.pop("joules"),
+        "prefill_j": prefill_j,
+        "decode_j": decode_j,
+        "idle_j": idle_j,
+        "slo_attainment": attainment,
+        "ttft_p50_s": ttft_p50_s,
+        **totals,
+    }
