@@ -18,6 +18,8 @@ from wattlane.sim.fleet import Replay
 from wattlane.sim.sweep.points import POWER, Floats, Point, Step
 
 NO_LIMIT_W = 1e30
+# Taken off the joules; an iteration of negative ones is none the kernel knows, so their unit is -1.
+LESS = (it.HOST_LESS_W, it.LAYER_LESS_W)
 MARGIN = 1e-9  # closer to the limit than this an iteration is left to the kernel
 
 
@@ -32,10 +34,20 @@ class History:
     attainment: float
     ttft_p50_s: float
 
+    def coefficients(self, point: Point) -> Floats:
+        """Return what multiplies each column."""
+        return point.law[list(self.columns)] * np.where(np.isin(self.columns, LESS), -1.0, 1.0)
+
     def prices(self, point: Point) -> bool:
-        """Whether the power limit of `point` binds in no iteration, so that the history is its history too."""
+        """Whether the power limit of `point` binds in no iteration, so that the history is its history too.
+
+        An empty iteration counts, which sets what is shared equally.
+        """
         limit_w = point.law[it.LIMIT_W] * (1.0 - MARGIN)
-        coefficients = point.law[list(self.columns)]
+        empty_s, empty_j = it.cost(point.law, 0.0, 0.0, 0.0, 0.0)
+        if empty_j >= limit_w * empty_s:
+            return False
+        coefficients = self.coefficients(point)
         return all(len(w) == 0 or float((w @ coefficients).max()) < limit_w for w in self.watts)
 
 
@@ -47,7 +59,7 @@ def recorded(workload: Workload, points: list[Point], slo: Slo) -> History:
     runs = []
     for column in columns:
         unit = law.copy()
-        unit[column] = 1.0
+        unit[column] = -1.0 if column in LESS else 1.0
         runs.append(_replay(workload, points[0], unit))
     base = runs[0] if runs else _replay(workload, points[0], law)
     watts = [
@@ -75,7 +87,7 @@ def _replay(workload: Workload, point: Point, law: Floats) -> Replay:
 
 def repriced(history: History, point: Point) -> dict[str, float]:
     """Return the row of `point` from the history."""
-    coefficients = point.law[list(history.columns)]
+    coefficients = history.coefficients(point)
     prefill_j, decode_j = history.phases_j @ coefficients
     watts = [w @ coefficients for w in history.watts]
     served = (float(prefill_j), float(decode_j), history.attainment, history.ttft_p50_s)
