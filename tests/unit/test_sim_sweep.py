@@ -88,6 +88,24 @@ def test_what_changes_a_duration_is_replayed() -> None:
     assert all(late[name] != free for name in ("kernel", "host", "window", "binding cap"))
 
 
+def test_idle_watts_and_prices_are_repriced_where_the_limit_binds() -> None:
+    capped = changed(base(), "capped", {it.LIMIT_W: 0.25})
+    price = Step(np.array([0.0, 9.5]), np.array([1e-8, 2e-8]))
+    points = [
+        capped,
+        changed(capped, "idle", {it.IDLE_W: 1.7}),
+        replace(capped, name="parked", park_after_s=0.4, park_w=12.0, price=price),
+        changed(capped, "power", {it.STATIC_W: 0.9}),
+        *(changed(capped, f"idle {i}", {it.IDLE_W: 1.0 + 0.1 * i}) for i in range(8)),
+    ]
+    quick, full = run_sweep(workload(), points), run_sweep(workload(), points, pays_from=len(points) + 1)
+    assert quick.repriced == len(points) - 2  # one replay for each set of power coefficients
+    assert full.repriced == 0
+    for name in quick.table.columns[2:]:
+        found, true = (t.table[name].cast(float).fill_null(0.0).to_numpy() for t in (quick, full))
+        np.testing.assert_allclose(found, true, rtol=1e-12, err_msg=name)
+
+
 def test_account_of_a_point_closes() -> None:
     for row in run_sweep(workload(), same_history(base())).table.iter_rows(named=True):
         parts = row["prefill_j"] + row["decode_j"] + row["idle_j"]

@@ -90,17 +90,29 @@ def repriced(history: History, point: Point) -> dict[str, float]:
     coefficients = history.coefficients(point)
     prefill_j, decode_j = history.phases_j @ coefficients
     watts = [w @ coefficients for w in history.watts]
-    served = (float(prefill_j), float(decode_j), history.attainment, history.ttft_p50_s)
-    return _row(point, history.run, watts, *served)
+    return _row(point, history.run, watts, float(prefill_j), float(decode_j), history.attainment, history.ttft_p50_s)
 
 
-def replayed(workload: Workload, point: Point, slo: Slo) -> dict[str, float]:
-    """Return the row of `point` from a replay of its own."""
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A replay of one point, which every point with the same iterations and joules may be read from."""
+
+    run: Replay
+    attainment: float
+    ttft_p50_s: float
+
+
+def served(workload: Workload, point: Point, slo: Slo) -> Served:
+    """Return a replay of `point`."""
     run = _replay(workload, point, point.law)
-    prefill_j, decode_j = np.sum([r.energy_j.sum(axis=0) for r in run.replicas], axis=0)
-    watts = [r.record[:, replica.POWER_W] for r in run.replicas]
-    latency = (fleet.attainment(run, slo), _median(fleet.ttft_s(run)))
-    return _row(point, run, watts, float(prefill_j), float(decode_j), *latency)
+    return Served(run, fleet.attainment(run, slo), _median(fleet.ttft_s(run)))
+
+
+def read_from(one: Served, point: Point) -> dict[str, float]:
+    """Return the row of `point`; it may differ from the one replayed in what quiet time draws and in prices."""
+    prefill_j, decode_j = np.sum([r.energy_j.sum(axis=0) for r in one.run.replicas], axis=0)
+    watts = [r.record[:, replica.POWER_W] for r in one.run.replicas]
+    return _row(point, one.run, watts, float(prefill_j), float(decode_j), one.attainment, one.ttft_p50_s)
 
 
 def _row(

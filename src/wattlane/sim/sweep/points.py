@@ -82,3 +82,10 @@ class Point:
             self.kv_block_tokens,
             law.tobytes(),
         )
+
+    @property
+    def serving(self) -> tuple[object, ...]:
+        """What decides every iteration and its joules, whether the power limit binds or not."""
+        law = self.law.copy()
+        law[it.IDLE_W] = 0.0
+        return (*self.timing, law.tobytes())

@@ -11,7 +11,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.pool import workers
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
-from wattlane.sim.sweep.history import History, recorded, replayed, repriced
+from wattlane.sim.sweep.history import History, read_from, recorded, repriced, served
 from wattlane.sim.sweep.points import POWER, Point
 
 PAYS_FROM = len(POWER) + 2  # points that share a history: below, replaying each is less work than recording it
@@ -35,8 +35,9 @@ class Sweep:
 def run_sweep(workload: Workload, points: Sequence[Point], slo: Slo | None = None, pays_from: int = PAYS_FROM) -> Sweep:
     """Return one row for each of `points`, all replays of `workload`.
 
-    Points that differ in power coefficients, idle and parked watts, prices, carbon, or power limits that never bind
-    share one timing history, and are re-priced where at least `pays_from` do; everything else is replayed in full.
+    Points that differ in power coefficients, or in power limits that never bind, share one timing history, and are
+    re-priced where at least `pays_from` do. Points that differ only in idle and parked watts, prices and carbon share
+    one replay even where the limit binds. Everything else is replayed; all is if `pays_from` is above their number.
 
     Raises:
         InputError: no points, two of one name, or a point that cannot be replayed.
@@ -46,18 +47,38 @@ def run_sweep(workload: Workload, points: Sequence[Point], slo: Slo | None = Non
     if not points or twice:
         raise InputError(f"sweep of {len(points)} points, named twice: {twice}; expected at least one, each named once")
     slo = slo or Slo()
-    groups: dict[tuple[object, ...], list[Point]] = {}
-    for point in points:
-        groups.setdefault(point.timing, []).append(point)
-    shared = [group for group in groups.values() if len(group) >= pays_from]
+    shared = [group for group in _groups(points, "timing") if len(group) >= pays_from]
     with workers() as pool:
         histories = pool.map(lambda group: recorded(workload, group, slo), shared)
         known = {group[0].timing: history for group, history in zip(shared, histories, strict=True)}
-        rows = pool.map(lambda point: _one(workload, point, slo, known.get(point.timing)), points)
-        return Sweep(pl.DataFrame(list(rows), infer_schema_length=None))
+        rows: dict[str, dict[str, object]] = {}
+        left = []
+        for point, row in zip(points, pool.map(lambda p: _repriced(known.get(p.timing), p), points), strict=True):
+            if row is None:
+                left.append(point)
+            else:
+                rows[point.name] = row
+        # whatever the limit does, idle watts and prices move no iteration and none of its joules
+        alike = _groups(left, "serving") if pays_from <= len(points) else [[point] for point in left]
+        for found in pool.map(lambda group: _replayed(workload, group, slo), alike):
+            rows.update(found)
+    return Sweep(pl.DataFrame([rows[name] for name in names], infer_schema_length=None))
 
 
-def _one(workload: Workload, point: Point, slo: Slo, history: History | None) -> dict[str, object]:
-    if history is not None and history.prices(point):
-        return {"name": point.name, "repriced": True, **repriced(history, point)}
-    return {"name": point.name, "repriced": False, **replayed(workload, point, slo)}
+def _groups(points: Sequence[Point], key: str) -> list[list[Point]]:
+    groups: dict[tuple[object, ...], list[Point]] = {}
+    for point in points:
+        groups.setdefault(getattr(point, key), []).append(point)
+    return list(groups.values())
+
+
+def _repriced(history: History | None, point: Point) -> dict[str, object] | None:
+    if history is None or not history.prices(point):
+        return None
+    return {"name": point.name, "repriced": True, **repriced(history, point)}
+
+
+def _replayed(workload: Workload, group: list[Point], slo: Slo) -> dict[str, dict[str, object]]:
+    """Replay the first point of a group and read all of them from it."""
+    one = served(workload, group[0], slo)
+    return {p.name: {"name": p.name, "repriced": p is not group[0], **read_from(one, p)} for p in group}
