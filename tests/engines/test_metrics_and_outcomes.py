@@ -26,7 +26,7 @@ def test_vllm_counts_the_tokens_the_client_counts_and_refuses_what_is_too_long(
     n, too_long = 60, 7
     inputs = np.full(n, 32)
     inputs[too_long] = 4000  # beyond max_model_len
-    load = Workload(np.arange(n) / 20, inputs, np.full(n, 8))
+    load = Workload(np.arange(n) / 20, inputs, np.full(n, 48))  # long enough that some run at every look
     result = run(target_of("vllm") + ",max_model_len=2048", load, tmp_path, seed=2, limit_s=60)
     assert result.outcomes == {"completed": n - 1, "refused": 1}
     table = read_served(tmp_path / "served.parquet")

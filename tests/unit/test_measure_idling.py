@@ -149,9 +149,9 @@ def test_an_idle_window_on_an_exporter_holds_five_refreshes_and_a_slow_one_is_re
         before = watch_before(Picked(DcgmMeter(f"{url}/metrics"), ""), 0.2, runs_on_gpu=False)
     start_s, end_s = before.watched[NONE].edges_s
     assert end_s - start_s >= 0.5
-    assert levels(before, before.watched[NONE].readings, "", idling.ABSENT, 0.0)[0].power_w == pytest.approx(
-        75, rel=0.1
-    )
+    # the edges are good to a refresh of the five or so, more where a loaded machine refreshes late
+    (level, *_) = levels(before, before.watched[NONE].readings, "", idling.ABSENT, 0.0)
+    assert level.power_w == pytest.approx(75, rel=0.25)
     monkeypatch.setattr(idling, "LONGEST_S", 1.0)
     slow = Exporter(*stepped(75.0, 75.0, 0.0), refresh_s=30.0)
     with exporting(slow) as url:
