@@ -34,7 +34,8 @@ def plot(run: Run) -> Drawing | None:
     for panel, (phase, key, words, asked) in zip(axes, PANELS, strict=True):
         rows = body["curves"][phase]
         where = [row[key] for row in rows]
-        stack = [[row[name] for row in rows] for name, _ in PARTS]
+        # a file that knows no time at the power limit has it among its other parts
+        stack = [[row.get(name, 0.0) for row in rows] for name, _ in PARTS]
         panel.stackplot(where, stack, colors=[colour for _, colour in PARTS], linewidth=0)
         panel.axvline(body[asked], color=canvas.INK, lw=0.9, ls=":")
         panel.set_xscale("log", base=2)
