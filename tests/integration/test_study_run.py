@@ -41,6 +41,7 @@ FILES = {
     "draws.parquet",
     "workload.json",
     "provenance.json",
+    "regimes.json",
     ".progress",
 }
 

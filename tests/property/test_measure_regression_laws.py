@@ -13,7 +13,7 @@ from wattlane.core.errors import MeasurementError
 from wattlane.measure.phases.design import Capacity, LoadPoint, Shape, design
 from wattlane.measure.phases.difference import by_difference
 from wattlane.measure.phases.part import Repeats
-from wattlane.measure.phases.regression import LoadWindow, fit
+from wattlane.measure.phases.regression import ALPHA, LoadWindow, fit
 from wattlane.measure.tokens import count_static
 
 WINDOW_S = 10.0
@@ -80,13 +80,18 @@ def test_intervals_cover_93_to_97_percent_on_any_server(prefill_j, decode_j, sta
     plan = design(Capacity(20_000.0, 2_000.0), window_s=WINDOW_S)
     truth = {"prefill": prefill_j, "decode": decode_j, "time": static_w}
     mean_j = np.mean([row.energy_j for row in windows([*plan.points], prefill_j, decode_j, static_w, 0.0, 0)])
-    rng, inside, n = np.random.default_rng(seed), 0, 1000
+    rng, inside, n, refused = np.random.default_rng(seed), 0, 1000, 0
     for _ in range(n):
         rows = windows([*plan.points] * 3, prefill_j, decode_j, static_w, 0.0, int(rng.integers(2**32)))
         noisy = [replace(row, energy_j=row.energy_j + rng.normal(0, 0.02 * mean_j)) for row in rows]
-        found = fit(noisy, misfit_limit=10.0)
+        try:
+            found = fit(noisy, misfit_limit=10.0)
+        except MeasurementError:
+            refused += 1  # the fit's own test rejects a true line at its level
+            continue
         inside += sum(one.lo <= truth[term] <= one.hi for term, one in found.coefficients.items())
-    assert 0.93 <= inside / n / 3 <= 0.97
+    assert refused <= 2 * ALPHA * n
+    assert 0.93 <= inside / (n - refused) / 3 <= 0.97
 
 
 @settings(deadline=None)

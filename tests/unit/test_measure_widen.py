@@ -21,6 +21,7 @@ from wattlane.measure.campaigns.trials import Status, Trial, attempt, measure
 from wattlane.measure.energy.budget import Budget
 from wattlane.measure.energy.estimate import to_record, window_energy
 from wattlane.measure.energy.refuse import Action, decide
+from wattlane.measure.idling import running_already
 from wattlane.measure.meters.card import CardSensor, SimulatedCard
 from wattlane.measure.meters.loads import square_wave, steps
 from wattlane.measure.widen import Precision, precision_of
@@ -97,7 +98,9 @@ def test_an_energy_that_no_meter_gave_is_said_not_to_be_checked(tmp_path):
     assert any(reason.startswith("precision_unchecked") for reason in result.reasons)
 
 
-def test_static_batches_are_widened_alike(tmp_path):
+def test_static_batches_are_widened_alike(tmp_path, monkeypatch):
+    # the card is idle from its first reading on: it is first read at the level with the weights loaded
+    monkeypatch.setattr(static_trial, "_before", lambda *_: running_already())
     file = tmp_path / "load.csv"
     file.write_text("arrival_s,input_tokens,output_tokens\n0,40,3\n0,8,6\n")
     one = static_cell(file, changes={"window.relative": 0.02})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattlane.core.errors import InfeasibleError, InputError
-from wattlane.plan.configure import bound, equations, knapsack, relax, relaxation
+from wattlane.plan.configure import bound, equations, relax, relaxation
 from wattlane.plan.configure import solve as solving
 from wattlane.plan.configure.bound import Prices
 from wattlane.plan.configure.evaluate import cost, starts, violations, wakes
@@ -70,7 +69,7 @@ def test_bin_by_bin_the_plan_is_feasible_and_its_bound_below_the_optimum(monkeyp
     assert np.mean(np.array(gaps) < 1e-6) > 0.8
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 12), scale=st.floats(0.0, 3.0), draw=st.integers(0, 2**31))
 def test_the_bound_holds_whatever_the_prices(seed: int, scale: float, draw: int) -> None:
     problem = small_problem(seed, capped=seed % 2 == 0)
@@ -91,28 +90,6 @@ def test_the_relaxations_prices_give_at_least_its_bound() -> None:
         linear, prices = relaxation.relaxed(problem)
         if linear.objective > 0:
             assert bound.lower_bound(problem, prices) >= (linear.objective + problem.parked_cost) * (1 - 1e-6)
-
-
-@settings(max_examples=40)
-@given(seed=st.integers(0, 2**31))
-def test_covering_is_bounded_below_and_above_by_the_two_roundings(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    costs, rates, demand = rng.uniform(1.0, 9.0, 3), rng.uniform(0.5, 4.0, 3), rng.uniform(0.1, 9.0)
-    counts = np.array(list(itertools.product(range(20), repeat=3)))
-    best = (counts @ costs)[counts @ rates >= demand].min()
-    assert knapsack.lower(costs, rates, demand) <= best * (1 + 1e-9)
-    found = knapsack.cover(costs, rates, demand)
-    assert found is not None
-    assert found @ rates >= demand
-    assert found @ costs <= best * 1.001
-
-
-def test_nothing_covers_a_demand_without_modes() -> None:
-    none = np.zeros(0)
-    assert knapsack.lower(none, none, 1.0) == np.inf
-    assert knapsack.lower(none, none, 0.0) == 0.0
-    assert knapsack.cover(none, none, 1.0) is None
-    assert knapsack.cover(none, none, 0.0) is not None
 
 
 def test_pruning_keeps_the_optimum() -> None:

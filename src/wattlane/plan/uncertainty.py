@@ -79,7 +79,9 @@ def resample_blocks(workload: Workload, rng: np.random.Generator, block_s: float
         return workload
     places = np.repeat(np.arange(blocks), [edges[block + 1] - edges[block] for block in drawn])
     offset = np.clip(start[rows] - length_s * of[rows], 0.0, length_s)
-    return workload.take(rows, length_s * places + offset, f"{workload.name} (resampled)")
+    # the last arrival of a block may be rounded past the first of the next
+    arrival_s = np.maximum.accumulate(length_s * places + offset)
+    return workload.take(rows, arrival_s, f"{workload.name} (resampled)")
 
 
 class Row(NamedTuple):
