@@ -235,6 +235,42 @@ def test_a_baseline_larger_than_the_fleet_is_refused(tmp_path: Path) -> None:
     plan = configure(question(tmp_path, more="[baseline]\ninstances = 2", clocks=1))
     assert plan.baseline is not None
     assert plan.baseline.instances == 2
+    assert "less energy than 2 x H100 TP2 at maximum clock in one pool" in "\n".join(plan.lines())
+
+
+def test_money_counts_rent_and_energy_and_names_what_is_left_alone(tmp_path: Path) -> None:
+    trace(tmp_path, 3.0)
+    more = (
+        '[objective]\nleast = "money"\nusd_per_kwh = 0.1\n[limits]\n[quality]\nfloor = 0.5\n[baseline]\ninstances = 4\n'
+    )
+    file = question(tmp_path, more=more, clocks=3, poolings='["nine"]')
+    text = file.read_text().replace("clock_steps = 3", 'clock_steps = 3\nuncontrollable = {clock_hz = "no root here"}')
+    text = text.replace("count = 4", "count = 12\nusd_per_gpu_hour = 2.0")
+    for bounds in ('bounds = "given"\ninput_tokens = [200, 400]\noutput_tokens = [40, 90]', 'bounds = "dynamollm"'):
+        file.write_text(text.replace("[classes]", f"[classes]\n{bounds}"))
+        plan = configure(file)
+        words = "\n".join(plan.lines())
+        assert "USD" in words
+        assert "left alone: clock_hz: no root here" in words
+        hours = plan.problem.gpus_used(plan.found.counts).sum() * plan.problem.bin_s / 3600
+        assert plan.found.cost.run > 2.0 * hours
+
+
+def test_names_nobody_knows_and_models_that_fit_nowhere_are_refused(tmp_path: Path) -> None:
+    trace(tmp_path, 3.0)
+    file = question(tmp_path)
+    text = file.read_text()
+    file.write_text(text.replace('gpu = "H100"', 'gpu = "H999"').replace("Llama-3.1-8B-Instruct", "Llama-9"))
+    with pytest.raises(InputError, match=r"H999(.|\n)*Llama-9"):
+        configure(file)
+    file.write_text(text.replace("Llama-3.1-8B-Instruct", "Llama-3.1-405B-Instruct"))
+    with pytest.raises(InputError, match="none of the models fits"):
+        configure(file)
+    with pytest.raises(InputError, match="isolated_tensor_parallel is 8; expected one of"):
+        configure(question(tmp_path, slo=SLO + "\nisolated_tensor_parallel = 8"))
+    file.write_text(text.replace("clock_steps = 3", 'clock_steps = 3\nuncontrollable = {speed = "x"}'))
+    with pytest.raises(InputError, match="uncontrollable names speed"):
+        configure(file)
 
 
 def test_the_verb_prints_writes_and_exits_with_three_where_nothing_fits(planned: Path, tmp_path: Path) -> None:
