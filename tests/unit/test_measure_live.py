@@ -93,7 +93,7 @@ def test_a_decorator_opens_a_window_for_each_call(telemetry):
     assert [step(0.1), step(0.2)] == [0.1, 0.2]
     assert step.__doc__ == "Say how long."
     assert [w.name for w in step.windows] == ["step", "step"]
-    assert [w.energy.energy_j for w in step.windows] == pytest.approx([20, 40], rel=0.15)
+    assert [w.energy.energy_j for w in step.windows] == pytest.approx([20, 40], rel=0.35)
 
 
 def test_a_decorated_coroutine_is_metered_until_it_ends(telemetry):
