@@ -8,7 +8,7 @@ Which fenced blocks are run:
     ```bash run slow   left out with --fast; `python slow` likewise
     ```text            directly behind a block that ran: its expected standard output; `...` stands for anything
 
-All blocks of one file run in order in one temporary folder that holds a copy of examples/.
+All blocks of one file run in order in one temporary folder that holds a copy of examples/; files run side by side.
 
     python tools/run_docs.py [--fast] [FILE ...]
 """
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def main(arguments: list[str]) -> int:
     fast = "--fast" in arguments
     named = [Path(argument) for argument in arguments if argument != "--fast"]
     files = named or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    results = [run_file(path, fast) for path in files]
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # files share nothing; their blocks run in order
+        results = list(pool.map(lambda path: run_file(path, fast), files))
     for _, failures in results:
         for line in failures:
             print(line)
