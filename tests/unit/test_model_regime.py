@@ -61,16 +61,22 @@ def test_d8_decode_of_a_lean_engine_is_bandwidth_bound_and_more_launches_make_it
     assert part == sorted(part)
 
 
-def test_measured_and_modelled_times_are_judged_by_one_rule() -> None:
+def test_a_modelled_phase_is_bound_by_its_largest_share_and_has_the_floors_of_a_measured_one() -> None:
     case, profile = Case(H100, LLAMA), profile_for(H100)
-    works = [Work(prompts=1.0, prompt_tokens=n) for n in (2048.0, 512.0)]
-    samples = []
-    for work in works:
-        flop, moved = floors(case, work)
-        samples.append(Sample(int(work.prompt_tokens), work.cost(profile.law(case), LLAMA)[0], flop, moved))
-    assert bound_by_law(profile, case, works) == classify(
-        samples, H100.peak_flop_per_s("bf16"), H100.bandwidth_bytes_per_s
-    )
+    for works in (
+        [Work(prompts=1.0, prompt_tokens=n) for n in (2048.0, 512.0)],
+        # twice its floor, and hardly longer with the prompt: by floors alone this would be launches
+        [Work(sequences=19.0, context_tokens=n) for n in (1260.0, 400.0)],
+    ):
+        samples = []
+        for work in works:
+            flop, moved = floors(case, work)
+            tokens = int(work.prompt_tokens or work.context_tokens)
+            samples.append(Sample(tokens, work.cost(profile.law(case), LLAMA)[0], flop, moved))
+        by_floors = classify(samples, H100.peak_flop_per_s("bf16"), H100.bandwidth_bytes_per_s)
+        found, part = bound_by_law(profile, case, works), shares(profile, case, works[0])
+        assert replace(found, bound=by_floors.bound) == by_floors
+        assert found.bound is {"arithmetic": Bound.COMPUTE, "memory": Bound.BANDWIDTH}[max(part, key=part.__getitem__)]
 
 
 @pytest.mark.parametrize(("name", "tp"), [("Llama-3.1-8B-Instruct", 1), ("Qwen3-30B-A3B", 1), ("Llama-3.1-70B", 4)])

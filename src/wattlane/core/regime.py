@@ -5,8 +5,8 @@
     far above it and flat in the prompt length     launch-bound: the time does not depend on the work
     far above it and growing with it               unexplained: slow kernels, padding, or wrong facts
 
-Floors are lower bounds, so a time below them means wrong facts or a wrong clock and is refused. Measured runs and laws
-are asked by this one rule.
+Floors are lower bounds, so a time below them means wrong facts or a wrong clock and is refused. This is the rule for
+measured times; where a law says what the time consists of, `wattlane.model.regime` takes its largest part.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """Regimes by the law: what each phase waits for, and which precision, batch and clock pay in it.
 
-The bound of a phase is that of `wattlane.core.regime`, asked with the law's times instead of measured ones, at the
-prompt asked and at a quarter of it. Beside it stand shares of the phase's time, which need no threshold:
+A law knows what a measured time hides, so the bound of a phase is the largest share of its time, which needs no
+threshold; floors and growth beside it are those of `wattlane.core.regime`, at the prompt asked and at a quarter of it:
 
     share of a resource = −d log t / d log(its rate)        arithmetic, memory, links; the rest is launches and host
     power limit         = 1 − t without the limit / t       the shares above are then of the time without it
 
 so that a resource's share is how much of the time would go if it were infinitely fast and nothing else became slower.
-Where a law lies far above the floors and grows with the prompt, its largest share is its bound.
 
 A knob's effect is the ratio of the law after to the law before, at the best parameters, with the middle 95 % of paired
 draws: what is uncertain about both cancels. A knob pays where the whole interval of its J/token lies below 1.
@@ -204,7 +203,7 @@ def floors(case: Case, work: Work) -> tuple[float, float]:
 
 
 def bound_by_law(profile: Profile, case: Case, works: Sequence[Work]) -> Regime:
-    """Return what bounds a phase whose times are the law's, at the first of `works` and others of other lengths."""
+    """Return what bounds a phase whose times are the law's, at the first of `works`; others tell how it grows."""
     gpus, samples = case.tensor_parallel, []
     law = profile.law(case)
     for work in works:
@@ -212,11 +211,8 @@ def bound_by_law(profile: Profile, case: Case, works: Sequence[Work]) -> Regime:
         tokens = max(int(work.prompt_tokens or work.context_tokens), 1)
         samples.append(Sample(tokens, work.cost(law, case.model)[0], flop, moved))
     found = classify(samples, gpus * case.gpu.peak_flop_per_s(case.precision), gpus * case.gpu.bandwidth_bytes_per_s)
-    if found.bound is not Bound.UNEXPLAINED:
-        return found
     part = shares(profile, case, works[0])
-    largest = max(KINDS, key=lambda bound: part[KINDS[bound]])
-    return replace(found, bound=largest)
+    return replace(found, bound=max(KINDS, key=lambda bound: part[KINDS[bound]]))
 
 
 def _ratios(profile: Profile, case: Case, work: Work, other: Case, moved: Work) -> tuple[Any, Any]:
