@@ -1,4 +1,4 @@
-"""Run every point of a sweep, in threads or on a cluster. Rows come in the order given, wherever they were worked out."""
+"""Run every point of a sweep, in threads or on a cluster; rows come in the order given."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def run_sweep(
     workload: Workload,
     points: Sequence[Point],
     slo: Slo | None = None,
-    pays_from: int = PAYS_FROM,
     *,
+    replay_all: bool = False,
     spread: Spread = in_threads,
     known: Mapping[str, Row] | None = None,
     keep: Callable[[list[Row]], None] | None = None,
@@ -49,10 +49,11 @@ def run_sweep(
     """Return one row for each of `points`, all replays of `workload`.
 
     Points that differ in power coefficients, or in power limits that never bind, share one timing history, and are
-    re-priced where at least `pays_from` do. Points that differ only in idle and parked watts, prices and carbon share
-    one replay even where the limit binds. Everything else is replayed; all is if `pays_from` is above their number.
+    re-priced where at least 10 do. Points that differ only in idle and parked watts, prices and carbon share one replay
+    even where the limit binds. Everything else is replayed.
 
     Args:
+        replay_all: replay every point by itself, which gives the same rows to 1e-12.
         spread: where the work is done: threads of this machine, or `wattlane.sim.sweep.on_ray`.
         known: rows of an earlier call, by name, which are not worked out again.
         keep: is given the rows of every piece of work as it ends.
@@ -69,7 +70,7 @@ def run_sweep(
     shared = (workload, slo or Slo())
 
     def gather(work: Callable[[tuple[Workload, Slo], list[Point]], list[Row]], jobs: list[list[Point]]) -> None:
-        # what is shared does not depend on what is known: a sweep taken up again gives the rows of one that never stopped
+        # who shares a job does not depend on what is known: a sweep taken up again gives the rows of an unbroken one
         missing = [job for job in jobs if any(point.name not in rows for point in job)]
         for found in spread(work, shared, missing):
             rows.update({str(row["name"]): row for row in found})
@@ -78,12 +79,12 @@ def run_sweep(
             if report is not None:
                 report("points", len(rows), len(points), "")
 
-    histories = _jobs(points, "timing", pays_from)
+    histories = [] if replay_all else _jobs(points, "timing", PAYS_FROM)
     gather(_from_history, histories)
     tried = {point.name for job in histories for point in job}
     left = [p for p in points if p.name not in tried or not rows.get(p.name, {}).get("from_history", False)]
     # whatever the limit does, idle watts and prices move no iteration and none of its joules
-    alike = _jobs(left, "serving", 1) if pays_from <= len(points) else [[point] for point in left]
+    alike = [[point] for point in left] if replay_all else _jobs(left, "serving", 1)
     gather(_replayed, alike)
     table = pl.DataFrame([rows[name] for name in names], infer_schema_length=None)
     return Sweep(table.drop("from_history"))

@@ -1,4 +1,4 @@
-"""Where the pieces of a sweep are worked out: threads here (kernels release the interpreter's lock), or a Ray cluster."""
+"""Where a sweep is worked out: threads of this process (kernels release the interpreter's lock), or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WAITING = 4  # tasks a cluster is given for each of its CPUs before one is waite
 
 
 class Spread(Protocol):
-    """Calls `work(shared, job)` for every job and yields what it returns, in any order."""
+    """Spreads work over something."""
 
-    def __call__(
-        self, work: Callable[[Shared, Job], Found], shared: Shared, jobs: Sequence[Job], /
-    ) -> Iterator[Found]: ...
+    def __call__(self, work: Callable[[Shared, Job], Found], shared: Shared, jobs: Sequence[Job], /) -> Iterator[Found]:
+        """Call `work(shared, job)` for every job and yield what it returns, in any order."""
+        ...
 
 
 def in_threads(work: Callable[[Shared, Job], Found], shared: Shared, jobs: Sequence[Job], /) -> Iterator[Found]:
@@ -42,9 +42,7 @@ class OnRay:
     def __init__(self, address: str, ray: Any = None) -> None:
         self._ray = connected(address, ray)
 
-    def __call__(
-        self, work: Callable[[Shared, Job], Found], shared: Shared, jobs: Sequence[Job], /
-    ) -> Iterator[Found]:
+    def __call__(self, work: Callable[[Shared, Job], Found], shared: Shared, jobs: Sequence[Job], /) -> Iterator[Found]:
         """Submit jobs, some for each CPU at a time, and yield what they return as they end.
 
         Raises:
@@ -53,7 +51,7 @@ class OnRay:
         task = self._ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(work)
         sent = self._ray.put(shared)
         most = WAITING * max(int(self._ray.cluster_resources().get("CPU", 1)), 1)
-        left, waiting = list(reversed(jobs)), []
+        left, waiting = list(reversed(jobs)), list[Any]()
         while left or waiting:
             while left and len(waiting) < most:
                 waiting.append(task.remote(sent, left.pop()))
