@@ -18,7 +18,7 @@ import polars as pl
 
 from wattlane.core.files import sha256, write_json, write_parquet
 from wattlane.core.provenance import Provenance, write_beside
-from wattlane.core.types import Slo
+from wattlane.core.types import Boundary, Origin, Slo
 from wattlane.core.workload import Workload
 from wattlane.model.jit import source_hash
 from wattlane.sim.simulation import requests_of
@@ -48,8 +48,8 @@ class PointsRun:
         return {
             "workload": self.source,
             "slo": asdict(self.slo),
-            "origin": "modelled",
-            "boundary": "gpu",
+            "origin": Origin.MODELLED.value,
+            "boundary": Boundary.GPU.value,
             "points": len(self.table),
             "repriced": self.sweep.repriced,
             "replayed": len(self.table) - self.sweep.repriced,
