@@ -56,7 +56,7 @@ def same_history(point: Point) -> list[Point]:
 @pytest.mark.parametrize("point", [base(), base("Qwen3-30B-A3B", 2)], ids=["dense", "experts on two replicas"])
 def test_repriced_points_equal_full_replays(point: Point) -> None:
     points = same_history(point)
-    quick, full = run_sweep(workload(), points), run_sweep(workload(), points, pays_from=len(points) + 1)
+    quick, full = run_sweep(workload(), points), run_sweep(workload(), points, replay_all=True)
     assert quick.repriced == len(points)
     assert full.repriced == 0
     assert str(quick) == f"{len(points)} points: {len(points)} re-priced, 0 replayed"
@@ -98,7 +98,7 @@ def test_idle_watts_and_prices_are_repriced_where_the_limit_binds() -> None:
         changed(capped, "power", {it.STATIC_W: 0.9}),
         *(changed(capped, f"idle {i}", {it.IDLE_W: 1.0 + 0.1 * i}) for i in range(8)),
     ]
-    quick, full = run_sweep(workload(), points), run_sweep(workload(), points, pays_from=len(points) + 1)
+    quick, full = run_sweep(workload(), points), run_sweep(workload(), points, replay_all=True)
     assert quick.repriced == len(points) - 2  # one replay for each set of power coefficients
     assert full.repriced == 0
     for name in quick.table.columns[2:]:

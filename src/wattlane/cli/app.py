@@ -37,6 +37,7 @@ VERBS: tuple[str, ...] = (
     "show",
     "simulate",
     "study",
+    "sweep",
     "workload",
 )
 

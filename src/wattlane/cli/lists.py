@@ -1,4 +1,4 @@
-"""Options that hold one number a target, separated by commas; all that do not read are reported together."""
+"""Options that hold several values: numbers separated by commas, and `--set KEY=VALUE`."""
 
 from __future__ import annotations
 
@@ -26,3 +26,20 @@ def by_comma(*, whole: Collection[str] = (), **texts: str | None) -> dict[str, A
     if problems:
         raise InputError.gathered("options", problems)
     return out
+
+
+def change(text: str) -> tuple[str, Any]:
+    """Return the key and the value of `--set KEY=VALUE`; a value that is no TOML is taken as text.
+
+    Raises:
+        InputError: there is no key or no equals sign.
+    """
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not (equals and key.strip()):
+        raise InputError(f"--set {text!r}: expected KEY=VALUE, such as repeats.at_least=3")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value

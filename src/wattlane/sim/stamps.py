@@ -10,6 +10,7 @@ from wattlane.sim.engine.drafting import emitted
 from wattlane.sim.engine.layout import END_S, FIRST, STEPS, TRY, WHO, Floats, Ints
 from wattlane.sim.fleet_types import Role
 from wattlane.sim.paged import FleetRun
+from wattlane.sim.scoring import p99_meets
 
 
 @kernel
@@ -73,16 +74,12 @@ def _met(at: Ints, stamps_s: Floats, arrival_s: Floats, ttft_s: float, tbt_s: fl
         a, b = at[r], at[r + 1]
         if a == b or stamps_s[a] - arrival_s[r] > ttft_s:
             continue
-        gaps = np.empty(b - a - 1)
-        for j in range(b - a - 1):
-            gaps[j] = stamps_s[a + j + 1] - stamps_s[a + j]
-        if gaps.size < MANY_GAPS:
-            out[r] = 1 if gaps.size == 0 or gaps.max() <= tbt_s else 0
-            continue
-        gaps.sort()
-        position = 0.99 * (gaps.size - 1)
-        low = int(position)
-        out[r] = 1 if gaps[low] + (position - low) * (gaps[low + 1] - gaps[low]) <= tbt_s else 0
+        bad = 0
+        for j in range(a + 1, b):
+            bad += 1 if stamps_s[j] - stamps_s[j - 1] > tbt_s else 0
+        gaps = b - a - 1
+        if bad == 0 or (gaps >= MANY_GAPS and p99_meets(stamps_s, a, gaps, bad, tbt_s)):
+            out[r] = 1
     return out
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wattlane.cli.campaign_tables import print_plan, print_result, span
 from wattlane.cli.console import emit_json, say
-from wattlane.core.errors import InputError, MeasurementError
+from wattlane.cli.lists import change
+from wattlane.core.errors import MeasurementError
 
 if TYPE_CHECKING:
     from wattlane.measure.campaigns.campaign import Step
@@ -69,20 +70,8 @@ def _asked(grid: Path | None, preset: str | None, changes: list[str]) -> Grid:
 
     if (grid is None) == (preset is None):
         raise typer.BadParameter("expected exactly one of a grid file and --preset NAME", param_hint="GRID")
-    values = dict(_change(text) for text in changes)
+    values = dict(change(text) for text in changes)
     return read_preset(preset, values) if preset is not None else read_grid(Path(str(grid)), values)
-
-
-def _change(text: str) -> tuple[str, Any]:
-    import tomllib
-
-    key, equals, value = text.partition("=")
-    if not (equals and key.strip()):
-        raise InputError(f"--set {text!r}: expected KEY=VALUE, such as repeats.at_least=3")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value
 
 
 def _say_step(step: Step) -> None:

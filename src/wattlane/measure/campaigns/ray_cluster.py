@@ -6,16 +6,15 @@ on one node are metered apart. Source: https://docs.ray.io/en/latest/ray-core/sc
 
 from __future__ import annotations
 
-import importlib
 import os
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wattlane.core.errors import MeasurementError, MissingExtraError
+from wattlane.core.cluster import connected
+from wattlane.core.errors import MeasurementError
 from wattlane.core.files import atomic
 from wattlane.measure.campaigns.trials import Outcome, Runner, Status, Trial, attempt, measure
 from wattlane.measure.engines import xllamacpp
@@ -23,7 +22,6 @@ from wattlane.measure.engines.installed import look_into
 from wattlane.measure.meters.nvml import NvmlMeter, cards, connect
 from wattlane.measure.spec import parse_spec
 
-CONNECT_LIMIT_S = 5.0
 LAST = "measurement.json"  # what makes a trial finished is written after everything else
 
 
@@ -37,14 +35,7 @@ class OnRay:
 
     def __init__(self, out: Path, address: str, ray: Any = None) -> None:
         self._out = out
-        self._ray = _ray() if ray is None else ray
-        try:
-            _knock(address)
-            self._ray.init(address=address, ignore_reinit_error=True)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise MeasurementError(
-                f"no Ray cluster answers at {address!r} ({error}); start one, or leave --ray out"
-            ) from error
+        self._ray = connected(address, ray)
         gpus = self._ray.cluster_resources().get("GPU", 0)
         if gpus < 1:
             raise MeasurementError(
@@ -122,17 +113,3 @@ def own_meter(library: Any = None) -> NvmlMeter:
             f"NVML lists {', '.join(uuids) or 'no GPU'}; expected {name!r}, which this worker was given"
         )
     return NvmlMeter([uuid], nvml)
-
-
-def _knock(address: str) -> None:
-    """Raise `OSError` where nothing listens at HOST:PORT; Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
-
-
-def _ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("ray", "ray") from error

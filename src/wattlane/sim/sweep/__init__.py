@@ -2,5 +2,6 @@
 
 from wattlane.sim.sweep.points import Point, Step
 from wattlane.sim.sweep.run import Sweep, run_sweep
+from wattlane.sim.sweep.spread import OnRay, in_threads
 
-__all__ = ["Point", "Step", "Sweep", "run_sweep"]
+__all__ = ["OnRay", "Point", "Step", "Sweep", "in_threads", "run_sweep"]

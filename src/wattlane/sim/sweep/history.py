@@ -13,6 +13,7 @@ import numpy as np
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.model.jit import kernel
 from wattlane.sim import fleet, replica
 from wattlane.sim.fleet import Replay
 from wattlane.sim.sweep.points import POWER, Floats, Point, Step
@@ -21,6 +22,53 @@ NO_LIMIT_W = 1e30
 # Taken off the joules; an iteration of negative ones is none the kernel knows, so their unit is -1.
 LESS = (it.HOST_LESS_W, it.LAYER_LESS_W)
 MARGIN = 1e-9  # closer to the limit than this an iteration is left to the kernel
+
+
+@kernel
+def _between(t_s: np.ndarray, per_j: np.ndarray, at: int, begin_s: float, end_s: float) -> tuple[float, int]:
+    """Return ∫ per_j dt from `begin_s` to `end_s`, and the step that `begin_s` is in; `at` is that step or before."""
+    while at + 1 < t_s.size and t_s[at + 1] <= begin_s:
+        at += 1
+    step, total = at, 0.0
+    while step + 1 < t_s.size and t_s[step + 1] < end_s:
+        total += per_j[step] * (t_s[step + 1] - begin_s)
+        step += 1
+        begin_s = t_s[step]
+    return total + per_j[step] * (end_s - begin_s), at
+
+
+@kernel
+def priced_over_time(
+    record: np.ndarray,
+    watts: np.ndarray,
+    t_s: np.ndarray,
+    per_j: np.ndarray,
+    start_s: float,
+    end_s: float,
+    rest: np.ndarray,
+) -> tuple[float, float]:
+    """Return the joules of one replica from `start_s` to `end_s`, each times the step it falls in: busy, and quiet.
+
+    Args:
+        record: (iterations, 4) of `wattlane.sim.replica`.
+        watts: (iterations,).
+        t_s, per_j: (k,) a step function, see `Step`.
+        rest: idle watts, seconds after which it is parked, and parked watts.
+    """
+    busy = quiet = 0.0
+    before_s, at = start_s, 0
+    for i in range(record.shape[0] + 1):
+        wakes_s = record[i, replica.START_S] if i < record.shape[0] else end_s
+        if wakes_s > before_s:
+            parks_s = min(before_s + rest[1], wakes_s)
+            idle, at = _between(t_s, per_j, at, before_s, parks_s)
+            parked, at = _between(t_s, per_j, at, parks_s, wakes_s)
+            quiet += rest[0] * idle + rest[2] * parked
+        if i < record.shape[0]:
+            before_s = record[i, replica.END_S]
+            spent, at = _between(t_s, per_j, at, wakes_s, before_s)
+            busy += watts[i] * spent
+    return busy, quiet
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +86,18 @@ class History:
         """Return what multiplies each column."""
         return point.law[list(self.columns)] * np.where(np.isin(self.columns, LESS), -1.0, 1.0)
 
-    def prices(self, point: Point) -> bool:
-        """Whether the power limit of `point` binds in no iteration, so that the history is its history too.
+    def watts_of(self, point: Point) -> list[Floats] | None:
+        """Return the watts of every iteration of each replica; None if the power limit of `point` binds in one.
 
         An empty iteration counts, which sets what is shared equally.
         """
         limit_w = point.law[it.LIMIT_W] * (1.0 - MARGIN)
         empty_s, empty_j = it.cost(point.law, 0.0, 0.0, 0.0, 0.0)
         if empty_j >= limit_w * empty_s:
-            return False
+            return None
         coefficients = self.coefficients(point)
-        return all(len(w) == 0 or float((w @ coefficients).max()) < limit_w for w in self.watts)
+        found = [w @ coefficients for w in self.watts]
+        return found if all(float(w.max(initial=0.0)) < limit_w for w in found) else None
 
 
 def recorded(workload: Workload, points: list[Point], slo: Slo) -> History:
@@ -85,11 +134,12 @@ def _replay(workload: Workload, point: Point, law: Floats) -> Replay:
     return fleet.replay(workload, point.deployment, law, point.kv_capacity_tokens, point.kv_block_tokens)
 
 
-def repriced(history: History, point: Point) -> dict[str, float]:
-    """Return the row of `point` from the history."""
-    coefficients = history.coefficients(point)
-    prefill_j, decode_j = history.phases_j @ coefficients
-    watts = [w @ coefficients for w in history.watts]
+def repriced(history: History, point: Point) -> dict[str, float] | None:
+    """Return the row of `point` from the history; None if its power limit binds, so that it must be replayed."""
+    watts = history.watts_of(point)
+    if watts is None:
+        return None
+    prefill_j, decode_j = history.phases_j @ history.coefficients(point)
     return _row(point, history.run, watts, float(prefill_j), float(decode_j), history.attainment, history.ttft_p50_s)
 
 
@@ -128,21 +178,18 @@ def _row(
     start_s, end_s = float(run.workload.arrival_s[0]), run.last_end_s
     second = Step(np.array([start_s]), np.ones(1))
     given = {"joules": second, "cost_usd": point.price, "carbon_gco2e": point.carbon}
+    rest = np.array([point.law[it.IDLE_W], point.park_after_s, point.park_w])
     totals = {}
     idle_j = 0.0
     for name, series in given.items():
         if series is None:
             continue
-        total = idle = 0.0
-        for r, w in zip(run.replicas, watts, strict=True):
-            starts, ends = r.record[:, replica.START_S], r.record[:, replica.END_S]
-            quiet, wakes = np.concatenate([[start_s], ends]), np.concatenate([starts, [end_s]])
-            parks = np.minimum(quiet + point.park_after_s, wakes)
-            at = series.integral
-            total += float(np.dot(w, at(ends) - at(starts)))
-            idle += point.law[it.IDLE_W] * float(np.sum(at(parks) - at(quiet)))
-            idle += point.park_w * float(np.sum(at(wakes) - at(parks)))
-        totals[name] = total + idle
+        parts = [
+            priced_over_time(r.record, w, series.t_s, series.per_j, start_s, end_s, rest)
+            for r, w in zip(run.replicas, watts, strict=True)
+        ]
+        busy, idle = (float(sum(part[i] for part in parts)) for i in (0, 1))
+        totals[name] = busy + idle
         if name == "joules":
             idle_j = idle
     return {

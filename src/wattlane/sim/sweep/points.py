@@ -39,12 +39,6 @@ class Step:
                 f"series of {len(self.t_s)} times and {len(self.per_j)} values; expected pairs, times ascending"
             )
 
-    def integral(self, at_s: Floats) -> Floats:
-        """Return ∫ per_j dt from the first time to each of `at_s`."""
-        level = np.concatenate([[0.0], np.cumsum(self.per_j[:-1] * np.diff(self.t_s))])
-        i = np.maximum(np.searchsorted(self.t_s, at_s, side="right") - 1, 0)
-        return np.asarray(level[i] + self.per_j[i] * (at_s - self.t_s[i]))
-
 
 @dataclass(frozen=True, eq=False)
 class Point:
