@@ -163,4 +163,3 @@ def _of_trace(setting: Setting, part: float) -> Traffic:
         return _first(resample_blocks(whole, rng), part)
 
     return Traffic(whole.name, source, made)
-

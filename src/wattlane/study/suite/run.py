@@ -107,7 +107,12 @@ def _key(at: Bench, controllers: Sequence[Controller]) -> str:
     own = [(file.name, file.read_text(encoding="utf-8")) for file in sorted(Path(__file__).parent.glob("*.py"))]
     law = [profile.name, dict(profile.family(case).parameters), dict(profile.provenance), asdict(case)]
     rows = [one.described() for one in controllers]
-    asked = [at.setting.study.model_dump(mode="json"), at.setting.inputs, asdict(at.extent), asdict(at.setting.defaults)]
+    asked = [
+        at.setting.study.model_dump(mode="json"),
+        at.setting.inputs,
+        asdict(at.extent),
+        asdict(at.setting.defaults),
+    ]
     return key_of([asked, law, rows, own, source_hash(), VERSION])
 
 
