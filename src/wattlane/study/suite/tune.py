@@ -1,4 +1,4 @@
-"""Tuning a controller: the limits of least energy per SLO-meeting token that keep the SLO, on a seed that is not scored.
+"""Tuning a controller: the limits of least energy per SLO-meeting token that keep the SLO, on a seed not scored.
 
 Every controller is tuned alike, at every load: one knob after the other over all its values, until nothing improves.
 The attainment must stay a margin above the target, since other seeds are scored. Where nothing keeps it, the limits
