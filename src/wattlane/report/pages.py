@@ -1,10 +1,11 @@
-"""One self-contained HTML page from the folders of studies: no script, no font, no image from elsewhere."""
+"""One self-contained HTML page from the folders of results: no script, no font, no image from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wattlane.core.errors import InputError
 from wattlane.core.files import atomic
@@ -13,6 +14,12 @@ from wattlane.report.fits import figures as fit_figures
 from wattlane.report.fits import page as fit_page
 from wattlane.report.fits import result as fit_result
 from wattlane.report.run import Run, load
+from wattlane.report.shapings import figures as shaping_figures
+from wattlane.report.shapings import page as shaping_page
+from wattlane.report.shapings import result as shaping_result
+from wattlane.report.suites import figures as suite_figures
+from wattlane.report.suites import page as suite_page
+from wattlane.report.suites import result as suite_result
 from wattlane.report.summary import Case
 
 
@@ -25,21 +32,33 @@ class Tile:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of result: how its folder is known and read, its page, its figures."""
+
+    plural: str
+    found_in: Callable[[Path], bool]
+    load: Callable[[Path], Any]
+    render: Callable[[Sequence[Any]], str]
+    figure: Callable[[str], Any]
+
+
 def page(runs: Sequence[Path | str], out: Path | str) -> Path:
-    """Write one page for all `runs` (folders of studies, or of fits) to `out` and return its path.
+    """Write one page for all `runs` (folders of studies, fits, suites or shaping studies) to `out`; return its path.
 
     Raises:
-        InputError: no run was given, a folder holds neither, or there are both kinds.
+        InputError: no run was given, a folder holds none of them, or there are several kinds.
         FileFormatError: a file of a run cannot be trusted.
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
     if not runs:
         raise InputError("found no run; expected at least one folder that a study wrote")
     folders, path = [Path(run) for run in runs], Path(out)
-    fits = [fit_result.is_fit(folder) for folder in folders]
-    if any(fits) and not all(fits):
-        raise InputError("found studies and fits together; expected a page of one kind, make two")
-    text = fit_page.render([fit_result.load(folder) for folder in folders]) if all(fits) else render(_studies(folders))
+    kinds = {kind.plural: kind for kind in map(_kind, folders)}
+    if len(kinds) > 1:
+        raise InputError(f"found {' and '.join(sorted(kinds))} together; expected a page of one kind, make two")
+    (kind,) = kinds.values()
+    text = kind.render([kind.load(folder) for folder in folders])
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -52,13 +71,9 @@ def figure(run: Path | str, name: str, out: Path | str) -> Path:
         UnknownNameError: no figure of that name.
         InputError: the run lacks what the figure shows.
     """
-    if fit_result.is_fit(Path(run)):
-        return fit_figures.find(name).save(fit_result.load(Path(run)), Path(out))
-    return figures.find(name).save(load(Path(run)), Path(out))
-
-
-def _studies(folders: Sequence[Path]) -> list[Run]:
-    return [load(folder) for folder in folders]
+    kind = _kind(Path(run))
+    found: Path = kind.figure(name).save(kind.load(Path(run)), Path(out))
+    return found
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -70,6 +85,26 @@ def render(runs: Sequence[Run]) -> str:
         compared=tables.runs(runs) if many else None,
         title=f"Comparison of {len(runs)} studies" if many else f"{runs[0].name}: energy of serving",
     )
+
+
+STUDIES = Kind("studies", lambda _folder: True, load, render, figures.find)
+KINDS = (
+    Kind("fits", fit_result.is_fit, fit_result.load, fit_page.render, fit_figures.find),
+    Kind("suites", suite_result.is_suite, suite_result.load, suite_page.render, suite_figures.find),
+    Kind(
+        "shaping studies",
+        shaping_result.is_shaping,
+        shaping_result.load,
+        shaping_page.render,
+        shaping_figures.find,
+    ),
+    STUDIES,
+)
+
+
+def _kind(folder: Path) -> Kind:
+    """Return the kind of result in a folder; a study where nothing else is found, so that it says what it lacks."""
+    return next(kind for kind in KINDS if kind.found_in(folder))
 
 
 def _view(run: Run, prefix: str) -> dict[str, object]:

@@ -15,12 +15,16 @@ from wattlane.report.summary import Case, Measured
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: the first cell of a row names it. `note` stands below; a row of one cell is a heading."""
+    """A table: the first cell of a row names it. `note` stands below; a row of one cell is a heading.
+
+    Cells of `words` are sentences, not numbers.
+    """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    words: bool = False
 
 
 def _cases(run: Run) -> list[tuple[str, str, Case]]:

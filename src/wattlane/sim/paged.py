@@ -59,8 +59,8 @@ class FleetRun:
     horizon_s: float
 
 
-def replay(workload: Workload, fleet: Fleet, tags: Tags | None = None) -> FleetRun:
-    """Return what `fleet` makes of `workload`.
+def replay(workload: Workload, fleet: Fleet, tags: Tags | None = None, until_s: float = -np.inf) -> FleetRun:
+    """Return what `fleet` makes of `workload`; its account ends at `until_s`, or with the last token if that is later.
 
     Raises:
         InputError: the tags do not fit the workload or the fleet.
@@ -82,7 +82,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags | None = None) -> FleetR
         rows = np.flatnonzero(np.isfinite(ready_s))
         rows = rows[np.argsort(ready_s[rows], kind="stable")]
         stages.append(_run(Stage(workload, fleet, tags, names, second, ready_s, split, start_s, rows)))
-    return _gathered(stages, workload, fleet, release_s, transfer_j)
+    return _gathered(stages, workload, fleet, release_s, transfer_j, until_s)
 
 
 def _run(stage: Stage) -> tuple[Stage, Engine]:
@@ -129,9 +129,14 @@ def _handed_over(
 
 
 def _gathered(
-    stages: list[tuple[Stage, Engine]], workload: Workload, fleet: Fleet, release_s: Floats, transfer_j: Floats
+    stages: list[tuple[Stage, Engine]],
+    workload: Workload,
+    fleet: Fleet,
+    release_s: Floats,
+    transfer_j: Floats,
+    until_s: float,
 ) -> FleetRun:
-    horizon_s = max(float(e.run[:, lay.NOW].max()) for _, e in stages)
+    horizon_s = max(until_s, *(float(e.run[:, lay.NOW].max()) for _, e in stages))
     n = len(workload)
     runs: dict[int, ReplicaRun] = {}
     replica = np.zeros(n, np.int64)

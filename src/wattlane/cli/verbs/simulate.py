@@ -1,4 +1,4 @@
-"""`wattlane simulate`: one workload on one modelled deployment, or a measured run replayed to see the errors."""
+"""`wattlane simulate`: one workload on one modelled deployment, a measured run replayed, or a suite of controllers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wattlane.cli.console import emit_json, say
 from wattlane.core.errors import InputError
 from wattlane.core.types import Slo
 
-NEEDS = "simulate needs a WORKLOAD, --model or --fleet, and -o (or --against FOLDER)"
+NEEDS = "simulate needs a WORKLOAD, --model or --fleet, and -o (or --against FOLDER, or --suite NAME and -o)"
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    workload: Annotated[str | None, typer.Argument(help="A workload file or the name of a shipped shape.")] = None,
+    workload: Annotated[
+        str | None, typer.Argument(help="A workload file or a shipped shape; with --suite a SCENARIO.toml.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the result.")] = None,
     model: Annotated[str | None, typer.Option(help="A model's name, or its config.json.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A GPU's name; H100 where nothing says otherwise.")] = None,
@@ -36,18 +38,23 @@ def simulate(
     ttft_s: Annotated[float, typer.Option("--ttft-s", help="Target for the time to first token, seconds.")] = 1.0,
     tbt_s: Annotated[float, typer.Option("--tbt-s", help="Target for the gap between tokens, seconds.")] = 0.1,
     profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of a shape's sample.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of a shape's sample; 0, or the scenario's.", min=0)] = None,
     fleet: Annotated[Path | None, typer.Option(help="A FLEET.toml: pools, scheduling, clocks, rest, failures.")] = None,
     against: Annotated[Path | None, typer.Option(help="Replay the measured runs below a folder instead.")] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="Fit to the first half of the measured runs below a folder; -o: profile.")
     ] = None,
+    suite: Annotated[str | None, typer.Option(help="Compare all controllers on a scenario: slo-energy.")] = None,
+    quick: Annotated[bool, typer.Option(help="With --suite: one load, one seed, a quarter of the hour.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Replay a workload on a model and a GPU, iteration by iteration: latencies, energy by phase, every request.
 
     Example: wattlane simulate azure-conv --model Llama-3.1-8B-Instruct --gpu H100 -o run
     """
+    if suite is not None:
+        _suite(suite, workload, out, quick, seed, as_json)
+        return
     if against is not None:
         _against(against, gpu, as_json)
         return
@@ -57,26 +64,16 @@ def simulate(
     if workload is None or out is None or (model is None) == (fleet is None):
         raise InputError(f"{NEEDS}; see wattlane simulate --help")
     if model is None or fleet is not None:
-        _fleet(workload, fleet or Path(), out, Slo(ttft_s, tbt_s), seed, as_json)
+        _fleet(workload, fleet or Path(), out, Slo(ttft_s, tbt_s), seed or 0, as_json)
         return
     from wattlane.sim import run
 
     found = run(
-        workload,
-        out,
-        model=model,
-        gpu=gpu or "H100",
-        precision=precision,
-        tensor_parallel=tp,
-        replicas=replicas,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
-        release_window_s=release_window_ms / 1e3,
-        slo=Slo(ttft_s, tbt_s),
-        profile=profile,
-        seed=seed,
-    ).as_dict()
+        workload, out, model=model, gpu=gpu or "H100", precision=precision, tensor_parallel=tp, replicas=replicas,
+        max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens,
+        clock_hz=None if clock_mhz is None else clock_mhz * 1e6, release_window_s=release_window_ms / 1e3,
+        slo=Slo(ttft_s, tbt_s), profile=profile, seed=seed or 0,
+    ).as_dict()  # fmt: skip
     _print(found, as_json)
     say.print(f"Results in {out}", soft_wrap=True)
 
@@ -98,6 +95,22 @@ def _fleet(workload: str, fleet: Path, out: Path, slo: Slo, seed: int, as_json: 
         typer.echo("" if each is None else f"; {each:.4g} J a request", nl=each is not None)
         typer.echo(f"ledger residual {body['ledger_residual_j']:.2g} J")
     say.print(f"Results in {out}", soft_wrap=True)
+
+
+def _suite(name: str, scenario: str | None, out: Path | None, quick: bool, seed: int | None, as_json: bool) -> None:
+    from wattlane.cli.progress import steps
+    from wattlane.cli.suite_tables import suite_tables
+    from wattlane.study.suite import run_suite
+
+    if out is None:
+        raise InputError("--suite needs -o, the folder of the result")
+    with steps() as progress:
+        body = run_suite(name, out, scenario=scenario, quick=quick, seed=seed, progress=progress)
+    if as_json:
+        emit_json(body)
+    else:
+        suite_tables(body)
+    say.print(f"Results in {out}; wattlane report {out} makes the page", soft_wrap=True)
 
 
 def _against(folder: Path, gpu: str | None, as_json: bool) -> None:

@@ -1,0 +1,165 @@
+"""Everything a suite needs to replay a cell: the site, the traffic, full load, each controller's tuned limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wattlane.core.workload import Workload
+from wattlane.model.clock import draw_clock_prior
+from wattlane.plan.uncertainty import resample_blocks
+from wattlane.study.config import Study
+from wattlane.study.setting import Setting, prepare
+from wattlane.study.suite.cells import Worth, numbers, worth
+from wattlane.study.suite.config import COMPANIONS, MEDIUM, Extent
+from wattlane.study.suite.controllers import Controller
+from wattlane.study.suite.loads import TUNING, FullLoad, Traffic, at_rate, full_load, thinned
+from wattlane.study.suite.site import REPLICAS, Knobs, Site
+from wattlane.study.suite.tune import Tuned, allowed, tune
+from wattlane.workload import shape
+
+STREAM = 0x5E  # sets the draws of a suite apart from those of a study of the same seed
+
+
+@dataclass(eq=False)
+class Bench:
+    """A suite ready to run; `full` and `tuned` are filled as they are found."""
+
+    setting: Setting
+    site: Site
+    traffic: tuple[Traffic, ...]
+    extent: Extent
+    full: dict[str, FullLoad] = field(default_factory=dict)
+    tuned: dict[tuple[str, float, str], Tuned] = field(default_factory=dict)
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        """The engine's own batch limits."""
+        template = self.setting.template
+        return {
+            "max_num_batched_tokens": float(template.max_num_batched_tokens),
+            "max_num_seqs": float(template.max_num_seqs),
+        }
+
+    @property
+    def limits(self) -> dict[str, tuple[float, ...]]:
+        """The values of the batch limits, budgets first."""
+        seqs = sorted(self.setting.space.max_num_seqs, reverse=True)
+        return {
+            "max_num_batched_tokens": tuple(map(float, self.extent.budgets)),
+            "max_num_seqs": tuple(map(float, seqs)),
+        }
+
+    def of(self, name: str) -> Traffic:
+        """Return the traffic of a name."""
+        return next(one for one in self.traffic if one.name == name)
+
+    def loads(self, traffic: Traffic) -> tuple[float, ...]:
+        """Return the loads of a traffic: all of them for the scenario's own, medium for a companion."""
+        return self.extent.loads if traffic is self.traffic[0] else (MEDIUM,)
+
+    def workload(self, name: str, load: float, seed: int) -> Workload:
+        """Return the requests of a seed at a share of full load."""
+        return at_rate(self.of(name).of(seed), load * self.full[name].rate_rps)
+
+    def find_full_load(self, traffic: Traffic, default: Controller) -> FullLoad:
+        """Return full load of a traffic: the default with whichever limits carry most."""
+        work, target = traffic.of(TUNING), self.site.slo.attainment
+        seqs = [s for s in self.limits["max_num_seqs"] if s <= min(self.limits["max_num_batched_tokens"])]
+        options: list[Mapping[str, float]] = [
+            {"max_num_batched_tokens": budget, "max_num_seqs": seqs[0]}
+            for budget in self.limits["max_num_batched_tokens"]
+        ]
+
+        def attained(rate_rps: float, knobs: Mapping[str, float]) -> float:
+            return worth(at_rate(work, rate_rps), default.fleet(self.site, knobs), self.site.slo).attainment
+
+        start = work.rate_rps * self.site.replicas
+        first = full_load(options, attained, target, start)
+        others = [{**first.knobs, "max_num_seqs": s} for s in self.limits["max_num_seqs"]]
+        return full_load([first.knobs, *filter(allowed, others)], attained, target, first.missed_rps)
+
+    def tune(self, traffic: str, load: float, controller: Controller) -> Tuned:
+        """Return the limits of a controller at a load; those of the engine for one that is not tuned."""
+        work = self.workload(traffic, load, TUNING)
+
+        def value(at: Knobs) -> Worth:
+            return worth(work, controller.fleet(self.site, at), self.site.slo)
+
+        if not controller.tuned:
+            return Tuned(self.defaults, value(self.defaults), 1)
+        own = {name: values[0] for name, values in controller.knobs.items()}
+        start = {**self.full[traffic].knobs, **own}
+        return tune(start, {**self.limits, **controller.knobs}, value, self.site.slo.attainment)
+
+    def cell(self, traffic: str, load: float, seed: int, controller: Controller) -> dict[str, Any]:
+        """Return the row of a cell."""
+        work = self.workload(traffic, load, seed)
+        fleet = controller.fleet(self.site, self.tuned[traffic, load, controller.name].knobs)
+        head = {"traffic": traffic, "load": load, "controller": controller.name, "seed": seed}
+        return {**head, "rate_rps": work.rate_rps, **numbers(work, fleet, self.site.slo)}
+
+    def thinned(self, traffic: str, load: float, controller: Controller) -> dict[str, Any]:
+        """Return what a controller does on the first scored seed where a load is set by thinning full load instead."""
+        full = at_rate(self.of(traffic).of(1), self.full[traffic].rate_rps)
+        work = thinned(full, load * self.full[traffic].rate_rps, self.setting.study.seed)
+        fleet = controller.fleet(self.site, self.tuned[traffic, load, controller.name].knobs)
+        return numbers(work, fleet, self.site.slo)
+
+    def under_prior(self, traffic: str, number: int, controllers: tuple[Controller, ...]) -> list[Worth]:
+        """Return what controllers are worth at medium load under draw `number` of the clock prior."""
+        prior = draw_clock_prior(np.random.default_rng([STREAM, self.setting.study.seed, number]))
+        site, work = self.site.under(prior), self.workload(traffic, MEDIUM, 1)
+        chosen = [self.tuned[traffic, MEDIUM, one.name].knobs for one in controllers]
+        pairs = zip(controllers, chosen, strict=True)
+        return [worth(work, one.fleet(site, knobs), site.slo) for one, knobs in pairs]
+
+
+def bench(study: Study, path: Path, extent: Extent) -> Bench:
+    """Return the bench of a scenario.
+
+    Raises:
+        InputError: a name or a file of the scenario is wrong, or the model does not fit.
+    """
+    setting = prepare(study, path)
+    scenario = setting.scenario
+    site = Site(
+        case=scenario.case,
+        profile=scenario.profile,
+        slo=scenario.slo,
+        kv_capacity_tokens=scenario.case.kv_capacity_tokens(setting.template.gpu_memory_utilization),
+        kv_block_tokens=scenario.kv_block_tokens,
+        clock_steps=study.search.clock_steps,
+        replicas=study.baseline.replicas or REPLICAS,
+    )
+    names = [study.workload.shape] if study.workload.shape else []
+    if names and extent.companions and (beside := COMPANIONS.get(names[0] or "")):
+        names.append(beside)
+    traffic = [_of_shape(str(name), study.seed, extent.part) for name in names] or [_of_trace(setting, extent.part)]
+    return Bench(setting, site, tuple(traffic), extent)
+
+
+def _first(workload: Workload, part: float) -> Workload:
+    n = max(int(np.ceil(part * len(workload))), 2)
+    return workload.take(np.arange(n), workload.arrival_s[:n]) if n < len(workload) else workload
+
+
+def _of_shape(name: str, seed: int, part: float) -> Traffic:
+    drawn = shape(name)
+    source = f"shape {name}; each seed draws other requests"
+    return Traffic(name, source, lambda k: _first(drawn.sample(1000 * seed + k), part))
+
+
+def _of_trace(setting: Setting, part: float) -> Traffic:
+    whole = setting.scenario.workload
+    source = f"{setting.source}; each seed joins other blocks of it"
+
+    def made(k: int) -> Workload:
+        rng = np.random.default_rng([STREAM, setting.study.seed, k])
+        return _first(resample_blocks(whole, rng), part)
+
+    return Traffic(whole.name, source, made)

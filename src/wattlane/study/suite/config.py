@@ -1,0 +1,25 @@
+"""What a suite replays: loads, seeds, draws; the whole of it, or the quick part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NAME = "slo-energy"
+LOW, MEDIUM, HIGH = 0.3, 0.6, 0.9
+NAMED = {LOW: "low", MEDIUM: "medium", HIGH: "high"}
+COMPANIONS = {"azure-conv": "azure-code"}  # a shape that is replayed at medium load beside another
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is replayed. `part` is the share of each hour, from its beginning."""
+
+    loads: tuple[float, ...] = tuple(round(0.1 * k, 1) for k in range(1, 12))
+    seeds: int = 5
+    prior_draws: int = 40
+    part: float = 1.0
+    budgets: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
+    companions: bool = True
+
+
+QUICK = Extent(loads=(MEDIUM,), seeds=1, prior_draws=5, part=0.25, budgets=(512, 1024, 2048), companions=False)

@@ -1,0 +1,58 @@
+"""Tuning a controller: the limits of least energy per SLO-meeting token that keep the SLO, on a seed not scored.
+
+Every controller is tuned alike, at every load: one knob after the other over all its values, until nothing improves.
+The attainment must stay a margin above the target, since other seeds are scored. Where nothing keeps it, the limits
+of the best attainment are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from wattlane.study.suite.cells import Worth
+from wattlane.study.suite.site import Knobs
+
+MARGIN = 0.001
+ROUNDS = 3
+
+
+class Tuned(NamedTuple):
+    """The knobs chosen, what they are worth on the tuning seed, and how many settings were replayed."""
+
+    knobs: dict[str, float]
+    worth: Worth
+    tried: int
+
+
+def allowed(at: Knobs) -> bool:
+    """Whether an engine takes these limits: a token for every sequence."""
+    return at["max_num_batched_tokens"] >= at["max_num_seqs"]
+
+
+def tune(
+    start: Knobs, values: Mapping[str, tuple[float, ...]], worth: Callable[[Knobs], Worth], target: float
+) -> Tuned:
+    """Return the best setting found from `start`; ties go to the one found first."""
+    seen: dict[tuple[float, ...], Worth] = {}
+
+    def rank(at: Knobs) -> tuple[float, float]:
+        key = tuple(at.values())
+        if key not in seen:
+            seen[key] = worth(at)
+        found = seen[key]
+        kept = found.attainment >= min(target + MARGIN, 1.0)
+        return (0.0, found.j_per_good_token) if kept else (1.0, -found.attainment)
+
+    best = dict(start)
+    for _ in range(ROUNDS):
+        before = dict(best)
+        for name, options in values.items():
+            for value in options:
+                other = {**best, name: value}
+                if allowed(other) and rank(other) < rank(best):
+                    best = other
+        if best == before:
+            break
+    rank(best)
+    return Tuned(best, seen[tuple(best.values())], len(seen))
