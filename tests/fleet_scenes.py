@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sim_scenes import law
+from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.sim.fleet_types import (
@@ -19,6 +20,7 @@ from wattlane.sim.fleet_types import (
     Role,
     Routing,
     Scale,
+    Scaling,
     Scheduling,
     Tags,
     Transfer,
@@ -127,6 +129,19 @@ def prompts(rng: np.random.Generator, inputs: np.ndarray) -> tuple[np.ndarray, n
     return np.concatenate([[0], np.cumsum(counts)]), np.array(names, np.int64)
 
 
+def controlled(rng: np.random.Generator, s: FleetScene) -> FleetScene:
+    """Return the scene with targets and policies that look at them."""
+    slo = Slo(float(rng.choice([0.05, 0.3, 3.0])), float(rng.choice([0.015, 0.03, 0.3])))
+    fleet = replace(s.fleet, slo=slo)
+    if rng.random() < 0.25 and not fleet.scales:
+        scaling = Scaling(period_s=float(rng.choice([0.05, 0.2])), pressure=int(rng.integers(0, 3)), target=0.5)
+        fleet = replace(fleet, scaling=scaling)
+    tags = s.tags
+    if rng.random() < 0.5:
+        tags = replace(tags, predicted_tokens=rng.integers(1, 30, len(s.workload)))
+    return FleetScene(s.workload, tags, fleet)
+
+
 def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> FleetScene:
     """Return the scenario of a seed."""
     rng = np.random.default_rng([seed, 77])
@@ -155,17 +170,21 @@ def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> Flee
     if rng.random() < 0.2:
         for _ in range(2):
             scales.append(Scale(start_s + span_s * rng.random(), tuple(int(rng.integers(0, 3)) for _ in chosen)))
-    return FleetScene(
-        Workload(arrival_s, inputs, outputs, cached),
-        tags,
-        Fleet(
-            chosen,
-            routing=Routing.LEAST_LOADED if rng.random() < 0.4 else Routing.ROUND_ROBIN,
-            transfer=Transfer(0.004, 1e9, 1e-9),
-            failures=tuple(failures),
-            scales=tuple(scales),
-            retry_s=float(rng.choice([0.0, 0.05])),
-            release_window_s=float(rng.choice([0.0, 0.0, 0.4])),
-            seed=seed,
+    more = np.random.default_rng([seed, 78])
+    return controlled(
+        more,
+        FleetScene(
+            Workload(arrival_s, inputs, outputs, cached),
+            tags,
+            Fleet(
+                chosen,
+                routing=Routing.LEAST_LOADED if rng.random() < 0.4 else Routing.ROUND_ROBIN,
+                transfer=Transfer(0.004, 1e9, 1e-9),
+                failures=tuple(failures),
+                scales=tuple(scales),
+                retry_s=float(rng.choice([0.0, 0.05])),
+                release_window_s=float(rng.choice([0.0, 0.0, 0.4])),
+                seed=seed,
+            ),
         ),
     )

@@ -6,17 +6,39 @@ from __future__ import annotations
 import numpy as np
 
 from wattlane.model.jit import kernel
-from wattlane.policy import release, route
-from wattlane.sim.engine.layout import CLOCK_KIND, DECODE_CLOCK, PREFILL_CLOCK, QUEUED, SEATS
+from wattlane.policy import foresee, release, route, scale
+from wattlane.sim.engine.layout import (
+    ACTIVE,
+    ARRIVALS,
+    BLOCK_TOKENS,
+    CAPACITY,
+    CLOCK_KIND,
+    DECODE_CLOCK,
+    EXPECTED_TOKENS,
+    LAW_GROUP,
+    MAX_SEQS,
+    PERIOD_S,
+    POOL,
+    PREFILL_CLOCK,
+    PROMPT_TOKENS,
+    QUEUED,
+    SEATS,
+    SETTINGS,
+    TBT_S,
+    Engine,
+)
 
 IMMEDIATE, WINDOWED = 0, 1
 FIXED_CLOCK, PHASE_CLOCK = 0, 1
 ROUND_ROBIN, LEAST_LOADED = 0, 1
+PARKING = 0
+TARGET, PRESSURE, LEAST = SETTINGS, SETTINGS + 1, SETTINGS + 2  # settings of scaling
 
 _immediate = kernel(release.immediate)
 _windowed = kernel(release.windowed)
 _round_robin = kernel(route.round_robin)
 _least_loaded = kernel(route.least_loaded)
+_parking = kernel(scale.parking)
 
 
 @kernel
@@ -60,3 +82,46 @@ def replica_for(kind: int, position: int, eligible: np.ndarray, at: np.ndarray) 
     if kind == LEAST_LOADED:
         return eligible[_least_loaded(at[eligible, SEATS] + at[eligible, QUEUED])]
     return eligible[_round_robin(position, eligible.size)]
+
+
+@kernel
+def scales(kind: int) -> bool:
+    """Whether a controller decides how many replicas are active."""
+    return kind == PARKING
+
+
+@kernel
+def pool_load(e: Engine, pool: int, recent: np.ndarray, period_s: float) -> float:
+    """Return the load of a pool in the last period, replica-seconds a second by its law at the highest clock."""
+    load = requests = prompts = outputs = 0.0
+    one = 0
+    for rep in range(e.at.shape[0]):
+        if e.limits[rep, POOL] == pool:
+            one = rep
+            requests += recent[rep, ARRIVALS]
+            prompts += recent[rep, PROMPT_TOKENS]
+            outputs += recent[rep, EXPECTED_TOKENS]
+    if requests > 0:
+        law, prompt, output = e.laws[e.limits[one, LAW_GROUP], -1], prompts / requests, outputs / requests
+        most = e.limits[one, CAPACITY] * e.limits[one, BLOCK_TOKENS] // int(prompt + output + 1.0)
+        most = max(1, min(e.limits[one, MAX_SEQS], most))
+        load = requests / period_s * foresee.replica_seconds(law, prompt, output, e.rates[one, TBT_S], most)
+    return load
+
+
+@kernel
+def active_counts(control: np.ndarray, e: Engine, recent: np.ndarray) -> np.ndarray:
+    """Return how many replicas of each pool a controller wants active, (pools,), from the totals of its last period."""
+    pools = int(e.limits[:, POOL].max()) + 1
+    out = np.zeros(pools, np.int64)
+    for pool in range(pools):
+        waiting = active = size = 0
+        for rep in range(e.at.shape[0]):
+            if e.limits[rep, POOL] == pool:
+                size += 1
+                active += e.at[rep, ACTIVE]
+                waiting += e.at[rep, QUEUED]
+        load = pool_load(e, pool, recent, control[PERIOD_S])
+        pressure, least = int(control[PRESSURE]), int(control[LEAST])
+        out[pool] = _parking(load, control[TARGET], waiting, active, pressure, least, size)
+    return out
