@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference_policies import Controller, set_active
+from reference_policies import Controller, choose, set_active
 from reference_scheduler import Ask, Scheduler
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
@@ -269,9 +269,7 @@ def serve(fleet: Fleet, servers: list[Server], asks: list[Ask], start_s: float) 
                     server.advance(now_s)
             up = [s for s in known if s.up_s <= now_s]
             options = [s for s in up if s.active] or up or known
-            chosen = options[order % len(options)]
-            if fleet.routing is Routing.LEAST_LOADED:
-                chosen = min(options, key=lambda s: len(s.waiting) + len(s.running) + len(s.late) + len(s.batch))
+            chosen = choose(fleet, options, r, now_s, order)
             r.order, r.replica = order, chosen.number
             order += 1
             chosen.waiting.append(r)
@@ -314,6 +312,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
         values = [0 if c is None else int(c[row]) for c in (tags.priority, tags.adapter, tags.model)]
         out = Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, held_s, *values, names)
         mean = max(1, round(float(workload.output_tokens.mean())))
+        out.arrival_s = r.arrival_s
         out.expected = mean if tags.predicted_tokens is None else int(tags.predicted_tokens[row])
         return out
 

@@ -41,6 +41,13 @@ class Routing(StrEnum):
 
     ROUND_ROBIN = "round-robin"
     LEAST_LOADED = "least-loaded"
+    MOST_LOADED = "most-loaded"
+    LEAST_ENERGY = "least-energy"
+    PREFIX_AWARE = "prefix-aware"
+    WATTLANE = "wattlane"
+
+
+FORESIGHTED = (Routing.MOST_LOADED, Routing.LEAST_ENERGY, Routing.WATTLANE)  # ask whether a request keeps the SLO
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +249,8 @@ class Scaling:
 class Fleet:
     """Pools, how requests find a replica, and what happens to it. Lost requests are sent again after `retry_s`.
 
-    `slo` holds the targets that policies may look at.
+    `slo` holds the targets that policies may look at. `wattlane` routing uses `routing_margin` of them; `prefix-aware`
+    routing lets replicas differ by `routing_balance` requests.
     """
 
     pools: tuple[Pool, ...]
@@ -255,6 +263,8 @@ class Fleet:
     seed: int = 0
     slo: Slo | None = None
     scaling: Scaling | None = None
+    routing_margin: float = 0.8
+    routing_balance: int = 16
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -296,6 +306,12 @@ class Fleet:
     def _policy_problems(self) -> Iterator[str]:
         if self.scaling is not None and self.slo is None:
             yield f"scaling is {self.scaling.kind.value} without slo; expected the targets it sizes pools by"
+        if self.routing in FORESIGHTED and self.slo is None:
+            yield f"routing is {self.routing.value} without slo; expected the targets it keeps"
+        if not 0 < self.routing_margin <= 1:
+            yield f"routing_margin is {self.routing_margin}; expected a share in (0, 1]"
+        if self.routing_balance < 0:
+            yield f"routing_balance is {self.routing_balance}; expected requests of at least 0"
         if self.scaling is not None and self.scales:
             yield "scaling and scales are both set; expected one of them"
 

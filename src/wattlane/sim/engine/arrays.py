@@ -143,6 +143,7 @@ def _limits(stage: Stage) -> tuple[Ints, Floats]:
         rate[lay.LOAD_S], rate[lay.LOAD_J] = s.lora_load_s, s.lora_load_j
         rate[lay.WAITING_SERVED], rate[lay.DOWN_W] = s.waiting_served_ratio, pool.down_w
         slo = stage.fleet.slo
+        rate[lay.MARGIN], rate[lay.BALANCE] = stage.fleet.routing_margin, stage.fleet.routing_balance
         rate[lay.TTFT_S], rate[lay.TBT_S] = (np.inf, np.inf) if slo is None else (slo.ttft_s, slo.tbt_s)
     return limits, rates
 

@@ -34,10 +34,12 @@ from wattlane.sim.engine.layout import (
     PRODUCED,
     PROMPT_TOKENS,
     QUEUED,
+    QUEUED_TOKENS,
     READY,
     RELEASE_S,
     REPLICA,
     RUN_HEAD,
+    SEATS,
     START,
     STATUS,
     UP_S,
@@ -71,7 +73,7 @@ def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
 def _send(e: Engine, cursor: np.ndarray, r: int, members: np.ndarray, kind: int, now: float) -> None:
     """Route a request and put it into the queue of its replica."""
     eligible = _eligible(e, members, now)
-    rep = dispatch.replica_for(kind, cursor[SEQUENCE], eligible, e.at)
+    rep = dispatch.replica_for(kind, cursor[SEQUENCE], eligible, e, r, now)
     e.ask[r, ORDER] = cursor[SEQUENCE]
     e.ask[r, REPLICA] = rep
     cursor[SEQUENCE] += 1
@@ -100,6 +102,14 @@ def _retry(e: Engine, cursor: np.ndarray, r: int, at_s: float) -> None:
     cursor[RETRY_TAIL] = r
 
 
+@inner
+def _acts_before(e: Engine, rep: int, until_s: float) -> bool:
+    """Whether anything may happen on a replica before `until_s`."""
+    if e.at[rep, SEATS] > 0:
+        return e.run[rep, NOW] < until_s
+    return e.at[rep, QUEUED] > 0
+
+
 @kernel
 def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, retry_s: float) -> None:
     """Break a replica down: everybody on it is sent again, those that ran first, in order of their rows."""
@@ -111,7 +121,7 @@ def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, ret
             held[r] = True
             r = e.ask[r, NEXT]
         e.queues[rep, level, 0] = e.queues[rep, level, 1] = NONE
-    e.at[rep, QUEUED] = 0
+    e.at[rep, QUEUED] = e.at[rep, QUEUED_TOKENS] = 0
     r = e.at[rep, RUN_HEAD]
     while r != NONE:
         held[r] = True
@@ -162,8 +172,9 @@ def drive(
         looks = changes or ticks or (broken == NONE and dispatch.needs_state(kind))
         for rep in range(e.at.shape[0]):
             concerned = changes or ticks or group[rep] == 1
-            if (looks and concerned) or rep == broken or now == np.inf:
-                full = advance(e, rep, end_s if now == np.inf else now)
+            until_s = end_s if now == np.inf else now
+            if ((looks and concerned) or rep == broken or now == np.inf) and _acts_before(e, rep, until_s):
+                full = advance(e, rep, until_s)
                 if full != READY:
                     return full
         if now == np.inf:

@@ -39,7 +39,8 @@ CONTINUOUS, WAITING_RATIO, STATIC = 0, 1, 2  # values of MODE
 # rates: one row a replica, real numbers.
 ACCEPTANCE, SWITCH_S, CAP_W, LOAD_S, LOAD_J, WAITING_SERVED, DOWN_W = 0, 1, 2, 3, 4, 5, 6
 TTFT_S, TBT_S = 7, 8  # targets, infinite without an SLO
-RATE_COLUMNS = 9
+MARGIN, BALANCE = 9, 10  # of routing
+RATE_COLUMNS = 11
 
 # at: running state of a replica, whole numbers.
 ITERATION, BASE, DECODING, SEATS, FREE, EVICTABLE, LRU_HEAD, LRU_TAIL, RUN_HEAD, RUN_TAIL = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -49,7 +50,8 @@ PART, LATE, SEGMENTS, RESTS, LOADS, CLOCK, CLOCK_WANTED, QUEUED, ACTIVE, WAITED,
 ALL_GRANTED = 23  # the last iteration for which every decoding request was given its block at once
 LAST_PREEMPTION = 24  # the last iteration before which somebody was preempted, which keeps those that wait out
 ADMISSIONS = 25
-AT_COLUMNS = 26
+QUEUED_TOKENS = 26  # prompt tokens of those that wait
+AT_COLUMNS = 27
 
 # run: running state of a replica, real numbers. The first three are totals of a decoding request's share.
 FIXED, SLOPE, MOMENT, NOW, GATE, KV_TOKENS, CLOCK_AT, WAKE_S, UP_S = 0, 1, 2, 3, 4, 5, 6, 7, 8
