@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sim_scenes import law
+from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.sim.fleet_types import (
@@ -19,6 +20,7 @@ from wattlane.sim.fleet_types import (
     Role,
     Routing,
     Scale,
+    Scaling,
     Scheduling,
     Tags,
     Transfer,
@@ -84,7 +86,7 @@ def pool(rng: np.random.Generator, s: EngineSettings, role: Role, model: int, mo
     return Pool(
         laws=grid(rng, clocks),
         kv_capacity_tokens=int(rng.choice([most * 0.8, most + s.kv_block_tokens, most * 1.3, most * 2.5, 1e6])),
-        replicas=1 if one else int(rng.integers(1, 3)),
+        replicas=1 if one else int(rng.integers(1, 4)),
         max_num_seqs=seqs,
         max_num_batched_tokens=budget,
         settings=s,
@@ -127,6 +129,31 @@ def prompts(rng: np.random.Generator, inputs: np.ndarray) -> tuple[np.ndarray, n
     return np.concatenate([[0], np.cumsum(counts)]), np.array(names, np.int64)
 
 
+def controlled(rng: np.random.Generator, s: FleetScene) -> FleetScene:
+    """Return the scene with targets and policies that look at them.
+
+    Targets lie where a few sequences and prompts decide whether they are kept.
+    """
+    w, top = s.workload, s.fleet.pools[0].laws[-1]
+    few, context = float(rng.integers(1, 5)), float((w.input_tokens + w.output_tokens).mean())
+    gap_s, _ = it.cost(top, rng.choice([0.0, context]), 0.0, few, few * context)
+    slo = Slo(gap_s * float(rng.choice([2.0, 10.0, 100.0])), gap_s * float(rng.uniform(0.98, 1.3)))
+    routing = list(Routing)[int(rng.integers(0, len(Routing)))]
+    fleet = replace(s.fleet, slo=slo, routing=routing, routing_margin=float(rng.choice([0.6, 0.9])))
+    fleet = replace(fleet, routing_balance=int(rng.choice([1, 4])))
+    if rng.random() < 0.25 and not fleet.scales:
+        scaling = Scaling(period_s=float(rng.choice([0.05, 0.2])), pressure=int(rng.integers(0, 3)), target=0.5)
+        fleet = replace(fleet, scaling=scaling)
+    if routing is Routing.PREFIX_AWARE:
+        cached = [replace(p.settings, prefix_cache=p.settings.scheduling is Scheduling.CONTINUOUS) for p in fleet.pools]
+        small = [replace(c, kv_block_tokens=4, prefix_block_tokens=4) for c in cached]
+        fleet = replace(fleet, pools=tuple(replace(p, settings=c) for p, c in zip(fleet.pools, small, strict=True)))
+    tags = s.tags
+    if rng.random() < 0.5:
+        tags = replace(tags, predicted_tokens=rng.integers(1, 30, len(s.workload)))
+    return FleetScene(s.workload, tags, fleet)
+
+
 def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> FleetScene:
     """Return the scenario of a seed."""
     rng = np.random.default_rng([seed, 77])
@@ -155,17 +182,20 @@ def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> Flee
     if rng.random() < 0.2:
         for _ in range(2):
             scales.append(Scale(start_s + span_s * rng.random(), tuple(int(rng.integers(0, 3)) for _ in chosen)))
-    return FleetScene(
-        Workload(arrival_s, inputs, outputs, cached),
-        tags,
-        Fleet(
-            chosen,
-            routing=Routing.LEAST_LOADED if rng.random() < 0.4 else Routing.ROUND_ROBIN,
-            transfer=Transfer(0.004, 1e9, 1e-9),
-            failures=tuple(failures),
-            scales=tuple(scales),
-            retry_s=float(rng.choice([0.0, 0.05])),
-            release_window_s=float(rng.choice([0.0, 0.0, 0.4])),
-            seed=seed,
+    more = np.random.default_rng([seed, 78])
+    return controlled(
+        more,
+        FleetScene(
+            Workload(arrival_s, inputs, outputs, cached),
+            tags,
+            Fleet(
+                chosen,
+                transfer=Transfer(0.004, 1e9, 1e-9),
+                failures=tuple(failures),
+                scales=tuple(scales),
+                retry_s=float(rng.choice([0.0, 0.05])),
+                release_window_s=float(rng.choice([0.0, 0.0, 0.4])),
+                seed=seed,
+            ),
         ),
     )

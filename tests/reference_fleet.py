@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference_policies import Controller, choose, set_active
 from reference_scheduler import Ask, Scheduler
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
@@ -228,26 +229,28 @@ class Server(Scheduler):
         return lost
 
 
-def serve(fleet: Fleet, servers: list[Server], asks: list[Ask]) -> None:
+def serve(fleet: Fleet, servers: list[Server], asks: list[Ask], start_s: float) -> None:
     """Route and serve requests in order of release, with everything that happens meanwhile."""
     numbers = {server.number for server in servers}
     failures = sorted((f.at_s, f.up_s, f.replica) for f in fleet.failures if f.replica in numbers)
     scales = sorted(fleet.scales, key=lambda s: s.at_s)
     fresh, retries, order = list(asks), [], 0
-    while fresh or retries or failures or scales:
+    controller = Controller(fleet, start_s) if fleet.scaling else None
+    while fresh or retries or failures or scales or (controller and controller.next_s < math.inf):
         times = [fresh[0].release_s if fresh else math.inf, retries[0].release_s if retries else math.inf]
         fail_s, scale_s = failures[0][0] if failures else math.inf, scales[0].at_s if scales else math.inf
-        now_s = min(*times, fail_s, scale_s)
+        tick_s = controller.next_s if controller else math.inf
+        now_s = min(*times, fail_s, scale_s, tick_s)
         if scale_s == now_s:
             scale = scales.pop(0)
             for server in servers:
                 server.advance(now_s)
             for number, pool in enumerate(fleet.pools):
-                for place, server in enumerate(s for s in servers if s.pool is pool):
-                    active = place < scale.active[number]
-                    if active and not server.active:
-                        server.wake_s = now_s
-                    server.active = active
+                set_active([s for s in servers if s.pool is pool], scale.active[number], now_s)
+        elif controller and tick_s == now_s:
+            for server in servers:
+                server.advance(now_s)
+            controller.tick(servers, now_s, bool(fresh or retries or failures or scales))
         elif fail_s == now_s:
             _, up_s, number = failures.pop(0)
             server = next(s for s in servers if s.number == number)
@@ -266,12 +269,12 @@ def serve(fleet: Fleet, servers: list[Server], asks: list[Ask]) -> None:
                     server.advance(now_s)
             up = [s for s in known if s.up_s <= now_s]
             options = [s for s in up if s.active] or up or known
-            chosen = options[order % len(options)]
-            if fleet.routing is Routing.LEAST_LOADED:
-                chosen = min(options, key=lambda s: len(s.waiting) + len(s.running) + len(s.late) + len(s.batch))
+            chosen = choose(fleet, options, r, now_s, order)
             r.order, r.replica = order, chosen.number
             order += 1
             chosen.waiting.append(r)
+            if controller:
+                controller.sent.append((chosen, 0 if r.handoff else r.input_tokens - r.cached, r.expected))
     for server in servers:
         server.advance(math.inf)
 
@@ -307,13 +310,17 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
         if w:
             held_s = max(held_s, math.ceil(held_s / w) * w)
         values = [0 if c is None else int(c[row]) for c in (tags.priority, tags.adapter, tags.model)]
-        return Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, held_s, *values, names)
+        out = Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, held_s, *values, names)
+        mean = max(1, round(float(workload.output_tokens.mean())))
+        out.arrival_s = r.arrival_s
+        out.expected = mean if tags.predicted_tokens is None else int(tags.predicted_tokens[row])
+        return out
 
     firsts = [ask(row) for row in range(len(workload))]
     for r in firsts:
         if r.model in split:
             r.output_tokens = 1
-    serve(fleet, [s for s in servers if s.pool.role is not Role.DECODE], list(firsts))
+    serve(fleet, [s for s in servers if s.pool.role is not Role.DECODE], list(firsts), start_s)
     seconds: dict[int, Ask] = {}
     for r in firsts:
         if r.model in split and not r.refused and workload.output_tokens[r.row] > 1:
@@ -326,7 +333,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
             r.prefill_j += kv * fleet.transfer.byte_j
             seconds[r.row] = again
     ordered = sorted(seconds.values(), key=lambda r: r.release_s)
-    serve(fleet, [s for s in servers if s.pool.role is Role.DECODE], ordered)
+    serve(fleet, [s for s in servers if s.pool.role is Role.DECODE], ordered, start_s)
     horizon_s = max(server.now_s for server in servers)
     for server in servers:
         if server.now_s < horizon_s:

@@ -22,6 +22,8 @@ class Ask:
     adapter: int
     model: int
     names: list[int]
+    arrival_s: float = math.nan
+    expected: int = 0  # output tokens as predicted
     start: int = 0  # tokens that came from elsewhere
     order: int = -1
     replica: int = -1

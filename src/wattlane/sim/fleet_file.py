@@ -15,6 +15,7 @@ from wattlane.core.facts.config import resolve_model
 from wattlane.core.facts.engines import engine_defaults
 from wattlane.core.facts.gpus import gpu as gpu_named
 from wattlane.core.files import existing
+from wattlane.core.types import Slo
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
 from wattlane.sim.fleet_types import (
@@ -26,6 +27,8 @@ from wattlane.sim.fleet_types import (
     Role,
     Routing,
     Scale,
+    Scaling,
+    ScalingKind,
     Scheduling,
     Transfer,
 )
@@ -114,17 +117,39 @@ class ScaleSection(Section):
     active: Annotated[tuple[int, ...], Field(strict=False)]
 
 
+class SloSection(Section):
+    """Targets that policies look at; see `Slo`."""
+
+    ttft_s: float = 1.0
+    tbt_s: float = 0.1
+    attainment: float = 0.99
+
+
+class ScalingSection(Section):
+    """How many replicas take requests; see `Scaling`."""
+
+    kind: Annotated[ScalingKind, Field(strict=False)]
+    period_s: float = 60.0
+    target: float = 0.8
+    pressure: int = 4
+    least: int = 1
+
+
 class FleetSection(Section):
     """A whole file."""
 
     model: str
     routing: Annotated[Routing, Field(strict=False)] = Routing.ROUND_ROBIN
+    routing_margin: float = 0.8
+    routing_balance: int = 16
     retry_s: float = Field(default=0.0, ge=0)
     release_window_s: float = Field(default=0.0, ge=0)
     pool: Annotated[tuple[PoolSection, ...], Field(strict=False, min_length=1)]
     transfer: TransferSection = Field(default_factory=TransferSection)
     failure: Annotated[tuple[FailureSection, ...], Field(strict=False)] = ()
     scale: Annotated[tuple[ScaleSection, ...], Field(strict=False)] = ()
+    slo: SloSection | None = None
+    scaling: ScalingSection | None = None
 
 
 def read_fleet(path: Path, seed: int = 0) -> Fleet:
@@ -160,6 +185,10 @@ def read_fleet(path: Path, seed: int = 0) -> Fleet:
         retry_s=section.retry_s,
         release_window_s=section.release_window_s,
         seed=seed,
+        slo=None if section.slo is None else Slo(**section.slo.model_dump()),
+        scaling=None if section.scaling is None else Scaling(**section.scaling.model_dump()),
+        routing_margin=section.routing_margin,
+        routing_balance=section.routing_balance,
     )
 
 

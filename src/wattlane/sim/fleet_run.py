@@ -83,7 +83,7 @@ def run_fleet(
     chosen = read_fleet(Path(fleet), seed)
     tags = read_tags(Path(workload), len(requests)) if inputs else Tags()
     run = paged.replay(requests, chosen, tags)
-    book, slo = account.ledger(run), slo or Slo()
+    book, slo = account.ledger(run), slo or chosen.slo or Slo()
     table = account.served_table(run, book.idle_j)
     provenance = Provenance(seed, {**inputs, "fleet": sha256(Path(fleet))}, {"kernel_sources": source_hash()})
     found = FleetSimulation(run, book, table, latency(table, slo), slo, source, notes, provenance)

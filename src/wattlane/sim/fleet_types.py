@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError
+from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 
@@ -40,6 +41,13 @@ class Routing(StrEnum):
 
     ROUND_ROBIN = "round-robin"
     LEAST_LOADED = "least-loaded"
+    MOST_LOADED = "most-loaded"
+    LEAST_ENERGY = "least-energy"
+    PREFIX_AWARE = "prefix-aware"
+    WATTLANE = "wattlane"
+
+
+FORESIGHTED = (Routing.MOST_LOADED, Routing.LEAST_ENERGY, Routing.WATTLANE)  # ask whether a request keeps the SLO
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +212,46 @@ class Transfer:
     byte_j: float = 0.0
 
 
+class ScalingKind(StrEnum):
+    """What decides how many replicas of a pool take requests."""
+
+    PARKING = "parking"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How many replicas of each pool take requests, decided every `period_s`. See docs/concepts/policies.md.
+
+    A replica is to be busy for at most `target` of the time; `pressure` requests may wait for each active replica, and
+    `least` replicas stay active.
+    """
+
+    kind: ScalingKind = ScalingKind.PARKING
+    period_s: float = 60.0
+    target: float = 0.8
+    pressure: int = 4
+    least: int = 1
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 0 < self.period_s < math.inf:
+            problems.append(f"period_s is {self.period_s}; expected finite seconds above 0")
+        if not self.target > 0:
+            problems.append(f"target is {self.target}; expected a share above 0")
+        for name, least in (("pressure", 0), ("least", 1)):
+            if getattr(self, name) < least:
+                problems.append(f"{name} is {getattr(self, name)}; expected an integer of at least {least}")
+        if problems:
+            raise InputError.gathered("scaling", problems)
+
+
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """Pools, how requests find a replica, and what happens to it. Lost requests are sent again after `retry_s`."""
+    """Pools, how requests find a replica, and what happens to it. Lost requests are sent again after `retry_s`.
+
+    `slo` holds the targets that policies may look at. `wattlane` routing uses `routing_margin` of them; `prefix-aware`
+    routing lets replicas differ by `routing_balance` requests.
+    """
 
     pools: tuple[Pool, ...]
     routing: Routing = Routing.ROUND_ROBIN
@@ -216,6 +261,10 @@ class Fleet:
     retry_s: float = 0.0
     release_window_s: float = 0.0
     seed: int = 0
+    slo: Slo | None = None
+    scaling: Scaling | None = None
+    routing_margin: float = 0.8
+    routing_balance: int = 16
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -252,12 +301,26 @@ class Fleet:
         for scale in self.scales:
             if len(scale.active) != len(self.pools) or min(scale.active, default=0) < 0:
                 yield f"scale at {scale.at_s} s is {list(scale.active)}; expected a count for each pool"
+        yield from self._policy_problems()
+
+    def _policy_problems(self) -> Iterator[str]:
+        if self.scaling is not None and self.slo is None:
+            yield f"scaling is {self.scaling.kind.value} without slo; expected the targets it sizes pools by"
+        if self.routing in FORESIGHTED and self.slo is None:
+            yield f"routing is {self.routing.value} without slo; expected the targets it keeps"
+        if not 0 < self.routing_margin <= 1:
+            yield f"routing_margin is {self.routing_margin}; expected a share in (0, 1]"
+        if self.routing_balance < 0:
+            yield f"routing_balance is {self.routing_balance}; expected requests of at least 0"
+        if self.scaling is not None and self.scales:
+            yield "scaling and scales are both set; expected one of them"
 
 
 @dataclass(frozen=True, eq=False)
 class Tags:
     """What requests carry beyond tokens, shape (n,) each or absent: priority (lower first), adapter (0: none), model.
 
+    `predicted_tokens` are output tokens as foreseen on arrival; absent, policies count on the mean of the workload.
     `prefix_at` (n + 1,) and `prefix_ids` are the names of each prompt's hash blocks, row after row.
     """
 
@@ -266,6 +329,7 @@ class Tags:
     model: NDArray[np.int64] | None = None
     prefix_at: NDArray[np.int64] | None = None
     prefix_ids: NDArray[np.int64] | None = None
+    predicted_tokens: NDArray[np.int64] | None = None
 
     @cached_property
     def numbered(self) -> tuple[NDArray[np.int64], int]:
@@ -278,7 +342,7 @@ class Tags:
     def check(self, workload: Workload, fleet: Fleet) -> None:
         """Raise an InputError that lists every column that does not fit the workload or the fleet."""
         n, problems = len(workload), []
-        for name in ("priority", "adapter", "model"):
+        for name in ("priority", "adapter", "model", "predicted_tokens"):
             column = getattr(self, name)
             if column is not None and len(column) != n:
                 problems.append(f"{name} has {len(column)} values; expected {n}, one for each request")

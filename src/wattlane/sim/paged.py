@@ -20,7 +20,14 @@ from wattlane.sim.engine.drive import drive, rest_until
 from wattlane.sim.engine.layout import Engine, Floats, Ints
 from wattlane.sim.fleet_types import Fleet, Pool, Role, Routing, Tags
 
-KINDS = {Routing.ROUND_ROBIN: dispatch.ROUND_ROBIN, Routing.LEAST_LOADED: dispatch.LEAST_LOADED}
+KINDS = {
+    Routing.ROUND_ROBIN: dispatch.ROUND_ROBIN,
+    Routing.LEAST_LOADED: dispatch.LEAST_LOADED,
+    Routing.MOST_LOADED: dispatch.MOST_LOADED,
+    Routing.LEAST_ENERGY: dispatch.LEAST_ENERGY,
+    Routing.PREFIX_AWARE: dispatch.PREFIX_AWARE,
+    Routing.WATTLANE: dispatch.WATTLANE,
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,13 @@ def prefixes(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[Ints, Ints, 
     return np.ascontiguousarray(tags.prefix_at, np.int64), numbers, count
 
 
+def expected_tokens(workload: Workload, tags: Tags) -> Ints:
+    """Return the output tokens a policy counts on: as predicted, else the mean answer of the workload."""
+    if tags.predicted_tokens is not None:
+        return np.ascontiguousarray(tags.predicted_tokens, np.int64)
+    return np.full(len(workload), max(1, round(float(workload.output_tokens.mean()))), np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """Requests that go to one set of pools: `rows` in order of `release_s` (n,); `split` says whose prompt and answer
@@ -107,6 +114,7 @@ class Stage:
             ask[self.split, lay.OUTPUT] = 1
         for name in (lay.NEXT, lay.PREV, lay.AFTER, lay.BEGUN, lay.GRANTED):
             ask[:, name] = lay.NONE
+        ask[:, lay.EXPECTED] = expected_tokens(w, tags)
         return ask
 
 
@@ -134,7 +142,22 @@ def _limits(stage: Stage) -> tuple[Ints, Floats]:
         rate[lay.ACCEPTANCE], rate[lay.SWITCH_S], rate[lay.CAP_W] = s.acceptance, pool.switch_s, pool.power_cap_w
         rate[lay.LOAD_S], rate[lay.LOAD_J] = s.lora_load_s, s.lora_load_j
         rate[lay.WAITING_SERVED], rate[lay.DOWN_W] = s.waiting_served_ratio, pool.down_w
+        slo = stage.fleet.slo
+        rate[lay.MARGIN], rate[lay.BALANCE] = stage.fleet.routing_margin, stage.fleet.routing_balance
+        rate[lay.TTFT_S], rate[lay.TBT_S] = (np.inf, np.inf) if slo is None else (slo.ttft_s, slo.tbt_s)
     return limits, rates
+
+
+def controllers(fleet: Fleet, start_s: float) -> Floats:
+    """Return the controllers of a fleet, one a row; none ticks before its first period has passed."""
+    rows = []
+    if fleet.scaling is not None:
+        s = fleet.scaling
+        rows.append([dispatch.PARKING, s.period_s, start_s + s.period_s, s.target, s.pressure, s.least])
+    out = np.zeros((len(rows), lay.CONTROL_COLUMNS))
+    for row, values in zip(out, rows, strict=True):
+        row[: len(values)] = values
+    return out
 
 
 def _laws(pools: list[Pool]) -> tuple[Floats, Floats, Floats, Floats]:
@@ -170,7 +193,8 @@ def build(stage: Stage) -> Engine:
     run[:, [lay.NOW, lay.GATE]], run[:, lay.WAKE_S] = stage.start_s, np.inf
     run[:, [lay.UP_S, lay.CLOCK_AT]] = -np.inf
     real = np.zeros((n, lay.REAL_COLUMNS))
-    real[:, lay.RELEASE_S] = stage.release_s
+    real[:, lay.RELEASE_S], real[:, lay.ARRIVAL_S] = stage.release_s, stage.workload.arrival_s
+    control = controllers(stage.fleet, stage.start_s)
     slots = max(pool.settings.max_loras for pool in pools)
     each = -(-n // replicas)
     rows = min(FIRST_ROWS, int(ask[:, lay.OUTPUT].sum()) + 4096)
@@ -197,4 +221,7 @@ def build(stage: Stage) -> Engine:
         record=np.empty((replicas, rows, lay.RECORD_COLUMNS)),
         log=np.empty((replicas, 2 * each + 4 * widest + 64, 4), np.int64),
         rests=np.empty((replicas, 4 * each + 256, 4)),
+        totals=np.zeros((replicas, lay.TOTAL_COLUMNS)),
+        seen=np.zeros((len(control), replicas, lay.TOTAL_COLUMNS)),
+        control=control,
     )

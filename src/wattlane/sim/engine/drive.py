@@ -1,8 +1,8 @@
-"""The events of a fleet in order of time: arrivals, failures with their retries, and changes of the active replicas.
+"""The events of a fleet in order of time: arrivals, failures with their retries, scaling, and ticks of controllers.
 
 Between events each replica runs on its own. Where routing looks at the replicas, all of them are stepped to every
-arrival; where it does not, they are stepped only to the failures. A table that runs full ends the call; called again
-after it was grown, it goes on with the same event.
+arrival; where it does not, they are stepped only to the other events. A table that runs full ends the call; called
+again after it was grown, it goes on with the same event.
 """
 
 from __future__ import annotations
@@ -12,37 +12,44 @@ import numpy as np
 from wattlane.model.jit import inner, kernel
 from wattlane.sim import dispatch
 from wattlane.sim.engine.advance import advance, evict_all
+from wattlane.sim.engine.control import activate, next_tick_s, tick
 from wattlane.sim.engine.layout import (
     ACTIVE,
+    ARRIVALS,
     ATTEMPT,
     BEGUN,
+    CACHED,
     COMPUTED,
     DOWN_W,
+    EXPECTED,
+    EXPECTED_TOKENS,
     FRESH,
     GROUP,
     HANDOFF,
+    INPUT,
     NEXT,
     NONE,
     NOW,
     ORDER,
-    POOL,
     PRODUCED,
+    PROMPT_TOKENS,
     QUEUED,
+    QUEUED_TOKENS,
     READY,
     RELEASE_S,
     REPLICA,
     RUN_HEAD,
+    SEATS,
     START,
     STATUS,
     UP_S,
     WAITING,
-    WAKE_S,
     Engine,
 )
 from wattlane.sim.engine.queues import push
 from wattlane.sim.engine.states import rest
 
-ARRIVAL, FAILURE, TICK, RETRY_HEAD, RETRY_TAIL, SEQUENCE = 0, 1, 2, 3, 4, 5  # columns of the cursor
+ARRIVAL, FAILURE, CHANGE, RETRY_HEAD, RETRY_TAIL, SEQUENCE = 0, 1, 2, 3, 4, 5  # columns of the cursor
 FAIL_S, FAIL_UP_S, FAIL_REPLICA = 0, 1, 2  # columns of failures
 
 
@@ -66,11 +73,16 @@ def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
 def _send(e: Engine, cursor: np.ndarray, r: int, members: np.ndarray, kind: int, now: float) -> None:
     """Route a request and put it into the queue of its replica."""
     eligible = _eligible(e, members, now)
-    rep = dispatch.replica_for(kind, cursor[SEQUENCE], eligible, e.at)
+    rep = dispatch.replica_for(kind, cursor[SEQUENCE], eligible, e, r, now)
     e.ask[r, ORDER] = cursor[SEQUENCE]
     e.ask[r, REPLICA] = rep
     cursor[SEQUENCE] += 1
     push(e.ask, e.at[rep], e.queues[rep], r)
+    totals = e.totals[rep]
+    totals[ARRIVALS] += 1
+    totals[EXPECTED_TOKENS] += e.ask[r, EXPECTED]
+    if e.ask[r, HANDOFF] == 0:
+        totals[PROMPT_TOKENS] += e.ask[r, INPUT] - e.ask[r, CACHED]
 
 
 @inner
@@ -90,6 +102,14 @@ def _retry(e: Engine, cursor: np.ndarray, r: int, at_s: float) -> None:
     cursor[RETRY_TAIL] = r
 
 
+@inner
+def _acts_before(e: Engine, rep: int, until_s: float) -> bool:
+    """Whether anything may happen on a replica before `until_s`."""
+    if e.at[rep, SEATS] > 0:
+        return e.run[rep, NOW] < until_s
+    return e.at[rep, QUEUED] > 0
+
+
 @kernel
 def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, retry_s: float) -> None:
     """Break a replica down: everybody on it is sent again, those that ran first, in order of their rows."""
@@ -101,7 +121,7 @@ def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, ret
             held[r] = True
             r = e.ask[r, NEXT]
         e.queues[rep, level, 0] = e.queues[rep, level, 1] = NONE
-    e.at[rep, QUEUED] = 0
+    e.at[rep, QUEUED] = e.at[rep, QUEUED_TOKENS] = 0
     r = e.at[rep, RUN_HEAD]
     while r != NONE:
         held[r] = True
@@ -115,19 +135,6 @@ def _fail(e: Engine, cursor: np.ndarray, rep: int, at_s: float, up_s: float, ret
 
 
 @kernel
-def _scale(e: Engine, counts: np.ndarray, now: float) -> None:
-    """Let the first `counts` replicas of each pool be active, and wake those that become so."""
-    seen = np.zeros(counts.size, np.int64)
-    for rep in range(e.at.shape[0]):
-        pool = e.limits[rep, POOL]
-        active = 1 if seen[pool] < counts[pool] else 0
-        seen[pool] += 1
-        if active == 1 and e.at[rep, ACTIVE] == 0:
-            e.run[rep, WAKE_S] = now
-        e.at[rep, ACTIVE] = active
-
-
-@kernel
 def drive(
     e: Engine,
     cursor: np.ndarray,
@@ -135,7 +142,7 @@ def drive(
     members: np.ndarray,
     kind: int,
     failures: np.ndarray,
-    tick_s: np.ndarray,
+    change_at_s: np.ndarray,
     counts: np.ndarray,
     retry_s: float,
     end_s: float,
@@ -147,32 +154,36 @@ def drive(
         order: (n,) requests by release.
         members: (groups, R) 1 where a group of requests may be served.
         failures: (f, 3) seconds, seconds of the repair and replica, ascending.
-        tick_s, counts: (t,) and (t, pools) when how many replicas of a pool become active.
+        change_at_s, counts: (t,) and (t, pools) when how many replicas of a pool become active.
         end_s: iterations that begin then or later are left for another call; infinite: none is.
     """
     while True:
         arrival_s = e.real[order[cursor[ARRIVAL]], RELEASE_S] if cursor[ARRIVAL] < order.size else np.inf
         retry_at_s = e.real[cursor[RETRY_HEAD], RELEASE_S] if cursor[RETRY_HEAD] != NONE else np.inf
         failure_s = failures[cursor[FAILURE], FAIL_S] if cursor[FAILURE] < failures.shape[0] else np.inf
-        change_s = tick_s[cursor[TICK]] if cursor[TICK] < tick_s.size else np.inf
-        now = min(arrival_s, retry_at_s, failure_s, change_s)
-        changes = change_s == now
+        change_s = change_at_s[cursor[CHANGE]] if cursor[CHANGE] < change_at_s.size else np.inf
+        control_s = next_tick_s(e.control)
+        now = min(arrival_s, retry_at_s, failure_s, change_s, control_s)
+        changes, ticks = change_s == now, control_s == now
         broken = int(failures[cursor[FAILURE], FAIL_REPLICA]) if failure_s == now and failure_s < np.inf else NONE
         retried = retry_at_s <= arrival_s
         r = cursor[RETRY_HEAD] if retried else (order[cursor[ARRIVAL]] if cursor[ARRIVAL] < order.size else NONE)
         group = members[e.ask[r, GROUP] if r != NONE else 0]
-        looks = changes or (broken == NONE and dispatch.needs_state(kind))
+        looks = changes or ticks or (broken == NONE and dispatch.needs_state(kind))
         for rep in range(e.at.shape[0]):
-            concerned = changes or group[rep] == 1
-            if (looks and concerned) or rep == broken or now == np.inf:
-                full = advance(e, rep, end_s if now == np.inf else now)
+            concerned = changes or ticks or group[rep] == 1
+            until_s = end_s if now == np.inf else now
+            if ((looks and concerned) or rep == broken or now == np.inf) and _acts_before(e, rep, until_s):
+                full = advance(e, rep, until_s)
                 if full != READY:
                     return full
         if now == np.inf:
             return READY
         if changes:
-            _scale(e, counts[cursor[TICK]], now)
-            cursor[TICK] += 1
+            activate(e, counts[cursor[CHANGE]], now)
+            cursor[CHANGE] += 1
+        elif ticks:
+            tick(e, now, min(arrival_s, retry_at_s, failure_s, change_s) < np.inf)
         elif broken != NONE:
             _fail(e, cursor, broken, now, failures[cursor[FAILURE], FAIL_UP_S], retry_s)
             cursor[FAILURE] += 1

@@ -9,6 +9,7 @@ from wattlane.sim.engine.clocks import set_clock, settled
 from wattlane.sim.engine.layout import (
     AHEAD,
     ALL_GRANTED,
+    ARRIVAL_S,
     AT_CLOCK,
     BASE,
     BLOCK_TOKENS,
@@ -16,12 +17,14 @@ from wattlane.sim.engine.layout import (
     DECODING,
     DRAFTS,
     END_S,
+    FIRSTS,
     FIXED,
     FREE,
     GATE,
     GOAL,
     ITERATION,
     KV_TOKENS,
+    LATE_FIRSTS,
     LAW_GROUP,
     LOAD_J,
     LOAD_S,
@@ -45,6 +48,7 @@ from wattlane.sim.engine.layout import (
     START_S,
     STATUS,
     TOKENS,
+    TTFT_S,
     WAITED,
     WAITING_RATIO,
     Engine,
@@ -188,6 +192,14 @@ def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int, block
 
 
 @inner
+def count_first(e: Engine, rep: int, r: int, now: float) -> None:
+    """Count the first token of a request, and whether it came later than the target."""
+    e.totals[rep, FIRSTS] += 1
+    if now - e.real[r, ARRIVAL_S] > e.rates[rep, TTFT_S]:
+        e.totals[rep, LATE_FIRSTS] += 1
+
+
+@inner
 def start_answers(e: Engine, rep: int, chunks: int, ahead: bool) -> None:
     """Let requests whose prompt ended in the iteration just run decode the rest, or end."""
     ask, i = e.ask, e.at[rep, ITERATION] - 1
@@ -195,6 +207,8 @@ def start_answers(e: Engine, rep: int, chunks: int, ahead: bool) -> None:
         r = e.owner[rep, j]
         if ask[r, STATUS] != PARTIAL or ask[r, COMPUTED] < ask[r, GOAL]:
             continue
+        if ask[r, PRODUCED] == 0:
+            count_first(e, rep, r, e.run[rep, NOW])
         ask[r, SEG_FIRST] = i
         drafts = e.limits[rep, DRAFTS]
         if ask[r, PRODUCED] + 1 == ask[r, OUTPUT]:

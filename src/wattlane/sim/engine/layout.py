@@ -20,13 +20,13 @@ NONE = -1
 INPUT, CACHED, OUTPUT, LEVEL, ADAPTER, PREFIX_AT, PREFIX_N, GROUP, HANDOFF = 0, 1, 2, 3, 4, 5, 6, 7, 8
 PRODUCED, GOAL, COMPUTED, SEG_FIRST, NEXT, PREV, AFTER, SHARED, PUBLISH = 9, 10, 11, 12, 13, 14, 15, 16, 17
 STATUS, REPLICA, ATTEMPT, BEGUN, PREEMPTED, HIT_TOKENS, ORDER, GRANTED, HELD = 18, 19, 20, 21, 22, 23, 24, 25, 26
-RECOMPUTED, FRESH, START, ADMITTED = 27, 28, 29, 30
-ASK_COLUMNS = 31
+RECOMPUTED, FRESH, START, ADMITTED, EXPECTED = 27, 28, 29, 30, 31  # EXPECTED: output tokens as predicted
+ASK_COLUMNS = 32
 WAITING, RUNNING, PARTIAL, DONE, REFUSED = 0, 1, 2, 3, 4  # values of STATUS
 
 # real: one row a request, real numbers.
-RELEASE_S, PREFILL_J, DECODE_J, MARK_FIXED, MARK_SLOPE, MARK_MOMENT = 0, 1, 2, 3, 4, 5
-REAL_COLUMNS = 6
+RELEASE_S, PREFILL_J, DECODE_J, MARK_FIXED, MARK_SLOPE, MARK_MOMENT, ARRIVAL_S = 0, 1, 2, 3, 4, 5, 6
+REAL_COLUMNS = 7
 
 # limits: one row a replica, whole numbers.
 MAX_SEQS, MAX_TOKENS, CAPACITY, BLOCK_TOKENS, BLOCKS_PER_HASH, MODE, CHUNKED, RESERVE = 0, 1, 2, 3, 4, 5, 6, 7
@@ -38,7 +38,9 @@ CONTINUOUS, WAITING_RATIO, STATIC = 0, 1, 2  # values of MODE
 
 # rates: one row a replica, real numbers.
 ACCEPTANCE, SWITCH_S, CAP_W, LOAD_S, LOAD_J, WAITING_SERVED, DOWN_W = 0, 1, 2, 3, 4, 5, 6
-RATE_COLUMNS = 7
+TTFT_S, TBT_S = 7, 8  # targets, infinite without an SLO
+MARGIN, BALANCE = 9, 10  # of routing
+RATE_COLUMNS = 11
 
 # at: running state of a replica, whole numbers.
 ITERATION, BASE, DECODING, SEATS, FREE, EVICTABLE, LRU_HEAD, LRU_TAIL, RUN_HEAD, RUN_TAIL = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -48,7 +50,8 @@ PART, LATE, SEGMENTS, RESTS, LOADS, CLOCK, CLOCK_WANTED, QUEUED, ACTIVE, WAITED,
 ALL_GRANTED = 23  # the last iteration for which every decoding request was given its block at once
 LAST_PREEMPTION = 24  # the last iteration before which somebody was preempted, which keeps those that wait out
 ADMISSIONS = 25
-AT_COLUMNS = 26
+QUEUED_TOKENS = 26  # prompt tokens of those that wait
+AT_COLUMNS = 27
 
 # run: running state of a replica, real numbers. The first three are totals of a decoding request's share.
 FIXED, SLOPE, MOMENT, NOW, GATE, KV_TOKENS, CLOCK_AT, WAKE_S, UP_S = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -68,6 +71,14 @@ REFS, OLDER, NEWER, RESIDENT = 0, 1, 2, 3
 WHICH, USERS, USED = 0, 1, 2
 # ladder: one row a state of rest, in the order they are entered.
 AFTER_S, WATTS, ENTRY_S, ENTRY_J, EXIT_S, EXIT_J = 0, 1, 2, 3, 4, 5
+
+# totals: one row a replica, sums from the beginning to the last tick of a controller; requests count as they are sent.
+BUSY_S, BUSY_J, OUTPUT_TOKENS, LATE_TOKENS, TAKEN = 0, 1, 2, 3, 4  # of iterations; TAKEN: how many are in
+ARRIVALS, PROMPT_TOKENS, EXPECTED_TOKENS, FIRSTS, LATE_FIRSTS = 5, 6, 7, 8, 9  # of requests
+TOTAL_COLUMNS = 10
+# control: one row a controller: which, how often, when next, its settings.
+CONTROL_KIND, PERIOD_S, NEXT_S, SETTINGS = 0, 1, 2, 3
+CONTROL_COLUMNS = 9
 
 READY, RECORD_FULL, LOG_FULL, RESTS_FULL = 0, 1, 2, 3  # what `advance` returns
 
@@ -96,3 +107,6 @@ class Engine(NamedTuple):
     record: Floats  # (R, rows, RECORD_COLUMNS)
     log: Ints  # (R, rows, 4)
     rests: Floats  # (R, rows, 4)
+    totals: Floats  # (R, TOTAL_COLUMNS)
+    seen: Floats  # (controllers, R, TOTAL_COLUMNS) the totals at the last tick of each
+    control: Floats  # (controllers, CONTROL_COLUMNS)

@@ -11,7 +11,7 @@ from wattlane.model.iteration import EMPTY_J, priced
 from wattlane.model.jit import inner
 from wattlane.sim.engine.blocks import blocks
 from wattlane.sim.engine.clocks import set_clock
-from wattlane.sim.engine.iterate import write_iteration
+from wattlane.sim.engine.iterate import count_first, write_iteration
 from wattlane.sim.engine.layout import (
     BEGUN,
     CAPACITY,
@@ -26,6 +26,7 @@ from wattlane.sim.engine.layout import (
     MAX_SEQS,
     NEXT,
     NONE,
+    NOW,
     OUTPUT,
     PAD_IN,
     PAD_OUT,
@@ -93,6 +94,10 @@ def step_batch(e: Engine, rep: int) -> None:
         r = ask[r, NEXT]
     e.run[rep, KV_TOKENS] = kv_tokens
     write_iteration(e, rep, c, t, joules, joules, tokens)
+    r = at[RUN_HEAD] if prefills else NONE
+    while r != NONE:
+        count_first(e, rep, r, e.run[rep, NOW])
+        r = ask[r, NEXT]
     if at[STEP] == at[PAD_OUT]:
         release_batch(e, rep, True)
 

@@ -11,6 +11,9 @@ import numpy as np
 from wattlane.model.jit import inner
 from wattlane.sim.engine.layout import (
     ADAPTER,
+    CACHED,
+    HANDOFF,
+    INPUT,
     ITERATION,
     LEVEL,
     LOADS,
@@ -18,7 +21,9 @@ from wattlane.sim.engine.layout import (
     NONE,
     ORDER,
     PREV,
+    PRODUCED,
     QUEUED,
+    QUEUED_TOKENS,
     RELEASE_S,
     RUN_HEAD,
     RUN_TAIL,
@@ -28,6 +33,15 @@ from wattlane.sim.engine.layout import (
 )
 
 HEAD, TAIL = 0, 1
+
+
+@inner
+def waiting_tokens(ask: np.ndarray, r: int) -> int:
+    """Return the prompt tokens a waiting request has to process, as far as its given cached ones tell."""
+    if ask[r, HANDOFF] == 1:
+        return 0
+    goal = ask[r, INPUT] + ask[r, PRODUCED]
+    return goal - min(ask[r, CACHED], goal - 1)
 
 
 @inner
@@ -42,6 +56,7 @@ def push(ask: np.ndarray, at: np.ndarray, queues: np.ndarray, r: int) -> None:
         ask[tail, NEXT] = r
     queues[level, TAIL] = r
     at[QUEUED] += 1
+    at[QUEUED_TOKENS] += waiting_tokens(ask, r)
 
 
 @inner
@@ -59,6 +74,7 @@ def put_back(ask: np.ndarray, at: np.ndarray, queues: np.ndarray, r: int) -> Non
     if here == NONE:
         queues[level, TAIL] = r
     at[QUEUED] += 1
+    at[QUEUED_TOKENS] += waiting_tokens(ask, r)
 
 
 @inner
@@ -73,6 +89,7 @@ def drop(ask: np.ndarray, at: np.ndarray, queues: np.ndarray, level: int, before
         queues[level, TAIL] = before
     ask[r, NEXT] = NONE
     at[QUEUED] -= 1
+    at[QUEUED_TOKENS] -= waiting_tokens(ask, r)
 
 
 @inner

@@ -1,0 +1,188 @@
+"""What policies decide, a second time in plain Python: lists and loops where the kernels keep counts."""
+
+from __future__ import annotations
+
+import math
+
+from reference_engine import Law
+from reference_scheduler import Ask, Scheduler
+from wattlane.model import iteration as it
+from wattlane.sim.fleet_types import Fleet, Routing, ScalingKind, Scheduling
+
+
+def replica_seconds(server: Scheduler, prompt: float, output: float, tbt_s: float) -> float:
+    """Return how long a request occupies a replica as full as the token gap allows."""
+    law: Law = server.laws[-1]
+    memory = server.capacity * server.s.kv_block_tokens // int(prompt + output + 1)
+    context = prompt + output / 2
+    batch = 1
+    while batch < min(server.pool.max_num_seqs, memory):
+        if law.seconds([0.0, 0.0, batch + 1.0, (batch + 1) * context]) > tbt_s:
+            break
+        batch += 1
+    prefill_s = law.seconds([prompt, prompt * (prompt + 1) / 2, 0.0, 0.0])
+    return prefill_s + max(output - 1, 0) * law.seconds([0.0, 0.0, float(batch), batch * context]) / batch
+
+
+def requests_on(server: Scheduler) -> int:
+    return len(server.waiting) + len(server.running) + len(server.late) + len(server.batch)
+
+
+def left(r: Ask) -> int:
+    """Return the prompt tokens a waiting request has to process."""
+    if r.handoff:
+        return 0
+    goal = r.input_tokens + r.produced
+    return goal - min(r.cached, goal - 1)
+
+
+def rests_at(server: Scheduler, now_s: float):
+    """Return the state of rest a replica without work has come to, None while it idles."""
+    if requests_on(server):
+        return None
+    since_s = server.wake_s if server.now_s <= server.wake_s < now_s else server.now_s
+    deep = [state for state in server.pool.rests if since_s + state.after_s < now_s]
+    return deep[-1] if deep else None
+
+
+def foreseen(server: Scheduler, r: Ask, now_s: float) -> tuple[float, float, float, bool]:
+    """Return (longest gap, seconds to the first token, marginal joules, whether it is awake)."""
+    law, budget = server.laws[-1], server.pool.max_num_batched_tokens
+    if server.s.scheduling is Scheduling.STATIC:
+        d = len(server.batch)
+        k = d * (max((b.input_tokens for b in server.batch), default=0) + (server.step if d else 0))
+    else:
+        going = [b for b in server.running if b.decodes]
+        d, k = len(going), sum(server.context(b) for b in going)
+    partial = [b for b in server.running if not b.decodes] if server.s.scheduling is not Scheduling.STATIC else []
+    tokens = sum(left(b) for b in server.waiting) + sum(b.goal - b.computed for b in partial) + left(r)
+    prompts = len(server.waiting) + len(partial) + 1
+
+    def iteration(p: float, pc: float, d: float, k: float) -> tuple[float, float]:
+        x = [float(p), float(pc), float(d), float(k)]
+        return law.seconds(x), float(law.joules(x))
+
+    after_s, _ = iteration(0, 0, d + prompts, k + tokens)
+    gap_s = first_s = after_s
+    room = max(budget - d, 1)
+    if tokens:
+        n = math.ceil(tokens / room)
+        t, _ = iteration(tokens / n, tokens * (tokens / prompts + 1) / 2 / n, d, k)
+        first_s = n * t
+        if d or n > 1:
+            gap_s = max(t, after_s)
+    idle_w = float(server.pool.laws[-1, it.IDLE_W])
+
+    def extra(with_it: tuple[float, float]) -> float:
+        return with_it[1] - (iteration(0, 0, d, k)[1] if d else idle_w * with_it[0])
+
+    joules, p = 0.0, left(r)
+    if p:
+        n = math.ceil(p / room)
+        joules += n * extra(iteration(p / n, p * (p + 1) / 2 / n, d, k))
+    joules += max(r.expected - 1, 0) * extra(iteration(0, 0, d + 1, k + p + r.expected / 2))
+    state = rests_at(server, now_s)
+    first_s += max(server.now_s - now_s, 0)
+    if state:
+        first_s += state.exit_s
+        joules += state.exit_j
+    memory = server.capacity * server.s.kv_block_tokens
+    if d + prompts > server.pool.max_num_seqs or k + tokens + r.expected > memory:
+        first_s = math.inf
+    return gap_s, first_s, joules, state is None
+
+
+def resident(server: Scheduler, r: Ask) -> int:
+    """Return the tokens of a prompt in the prefix cache of a replica."""
+    if not server.s.prefix_cache or r.handoff:
+        return 0
+    found = 0
+    for name in r.names[: (r.input_tokens - 1) // server.s.prefix_block_tokens]:
+        if name not in server.resident:
+            break
+        found += server.s.prefix_block_tokens
+    return found
+
+
+def choose(fleet: Fleet, options: list[Scheduler], r: Ask, now_s: float, position: int) -> Scheduler:
+    """Return the replica that serves a request."""
+    kind = fleet.routing
+    if kind is Routing.ROUND_ROBIN:
+        return options[position % len(options)]
+    emptiest = min(options, key=requests_on)
+    if kind is Routing.LEAST_LOADED:
+        return emptiest
+    if kind is Routing.PREFIX_AWARE:
+        loads = [requests_on(s) for s in options]
+        if max(loads) - min(loads) > fleet.routing_balance:
+            return emptiest
+        return max(options, key=lambda s: (resident(s, r), -requests_on(s)))
+    assert fleet.slo is not None
+    margin = fleet.routing_margin if kind is Routing.WATTLANE else 1.0
+    told = {s.number: foreseen(s, r, now_s) for s in options}
+
+    def fits(s: Scheduler) -> bool:
+        gap_s, first_s, _, _ = told[s.number]
+        ttft_s = now_s - r.arrival_s + first_s
+        return gap_s <= margin * fleet.slo.tbt_s and ttft_s <= margin * fleet.slo.ttft_s
+
+    good = [s for s in options if fits(s)]
+    if kind is Routing.WATTLANE:
+        if not good:
+            return min(options, key=lambda s: told[s.number][1])
+        ranks = {s.number: 0 if requests_on(s) else 1 if told[s.number][3] else 2 for s in good}
+        good = [s for s in good if ranks[s.number] == min(ranks.values())]
+        least_j = min(told[s.number][2] for s in good)
+        return max((s for s in good if told[s.number][2] <= least_j + 0.25 * abs(least_j)), key=requests_on)
+    if not good:
+        return emptiest
+    if kind is Routing.MOST_LOADED:
+        return max(good, key=requests_on)
+    best = good[0]
+    for s in good[1:]:
+        if told[s.number][2] < told[best.number][2] * (1 - 1e-6):
+            best = s
+    return best
+
+
+class Controller:
+    """Decides now and then how many replicas of each pool take requests."""
+
+    def __init__(self, fleet: Fleet, start_s: float) -> None:
+        assert fleet.scaling is not None
+        assert fleet.slo is not None
+        self.scaling, self.slo, self.fleet = fleet.scaling, fleet.slo, fleet
+        self.next_s = start_s + self.scaling.period_s
+        self.since_s = -math.inf
+        self.sent: list[tuple[Scheduler, float, float]] = []  # replica, prompt and expected tokens since the last tick
+
+    def tick(self, servers: list[Scheduler], now_s: float, more: bool) -> None:
+        for pool in self.fleet.pools:
+            own = [s for s in servers if s.pool is pool]
+            if own:
+                self.scale(own, now_s)
+        self.sent = []
+        self.since_s = now_s
+        more = more or any(s.waiting or s.running or s.late or s.batch for s in servers)
+        self.next_s = now_s + self.scaling.period_s if more else math.inf
+
+    def scale(self, own: list[Scheduler], now_s: float) -> None:
+        s, here = self.scaling, [(prompt, output) for server, prompt, output in self.sent if server in own]
+        load = 0.0
+        if here:
+            prompt, output = (sum(column) / len(here) for column in zip(*here, strict=True))
+            load = len(here) / s.period_s * replica_seconds(own[-1], prompt, output, self.slo.tbt_s)
+        active, waiting = sum(x.active for x in own), sum(len(x.waiting) for x in own)
+        assert s.kind is ScalingKind.PARKING
+        count = math.ceil(load / s.target - 1e-9)
+        if waiting > s.pressure * active:
+            count = max(count, active + 1)
+        set_active(own, max(s.least, min(count, len(own))), now_s)
+
+
+def set_active(own: list[Scheduler], count: int, now_s: float) -> None:
+    for place, server in enumerate(own):
+        active = place < count
+        if active and not server.active:
+            server.wake_s = now_s
+        server.active = active
