@@ -23,6 +23,7 @@ class Ask:
     model: int
     names: list[int]
     expected: int = 0  # output tokens as predicted
+    arrival_s: float = 0.0
     start: int = 0  # tokens that came from elsewhere
     order: int = -1
     replica: int = -1
