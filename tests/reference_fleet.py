@@ -35,11 +35,11 @@ class Server(Scheduler):
         self.governor = Governor(pool, fleet.slo, start_s)
 
     def choose_clock(self, x: list[float], p: float, chunks: list[Ask], more_s: float) -> int:
-        if self.now_s >= self.clock_at_s:
-            self.clock = self.wanted
         if self.governor.is_fixed:
             wanted = self._index(self.pool.prefill_clock if chunks else self.pool.decode_clock)
         else:
+            if self.now_s >= self.clock_at_s:
+                self.clock = self.wanted
             wanted = self.wanted
             waiting = sorted((r for r in self.waiting if r.release_s <= self.gate_s), key=self.rank)
             stuck = any(not r.decodes for r in self.running)
@@ -362,6 +362,10 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
     for server in servers:
         if server.now_s < horizon_s:
             server.rest(horizon_s, False)
+        if server.now_s > horizon_s:
+            begun_s, ends_s, joules = server.rests[-1]
+            server.rests[-1] = (begun_s, horizon_s, joules * (horizon_s - begun_s) / (ends_s - begun_s))
+            server.now_s = horizon_s
     told = []
     for r in firsts:
         more = seconds.get(r.row)

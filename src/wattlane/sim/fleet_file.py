@@ -15,8 +15,10 @@ from wattlane.core.facts.config import resolve_model
 from wattlane.core.facts.engines import engine_defaults
 from wattlane.core.facts.gpus import gpu as gpu_named
 from wattlane.core.files import existing
+from wattlane.core.types import Slo
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
+from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_types import (
     EngineSettings,
     Failure,
@@ -57,6 +59,29 @@ class EngineSection(Section):
     max_waiting_tokens: int = 20
 
 
+class ClockingSection(Section):
+    """How a pool chooses its clock; see `Clocking`."""
+
+    kind: Annotated[ClockKind, Field(strict=False)] = ClockKind.FIXED
+    margin: float = 0.9
+    z: float = 2.33
+    relative_error: float = 0.05
+    period_s: float = 0.25
+    slow_periods: int = 8
+    tail: float = 0.05
+    hysteresis: float = 0.15
+    increase: float = 1.5
+    decrease: float = 1.0
+
+
+class SloSection(Section):
+    """The targets that policies look at; see `Slo`."""
+
+    ttft_s: float = 1.0
+    tbt_s: float = 0.1
+    attainment: float = 0.99
+
+
 class RestSection(Section):
     """A state of rest; see `RestState`."""
 
@@ -83,6 +108,7 @@ class PoolSection(Section):
     clock_steps: int = Field(default=1, ge=1, le=60)
     prefill_clock_mhz: float | None = Field(default=None, gt=0)
     decode_clock_mhz: float | None = Field(default=None, gt=0)
+    clocking: ClockingSection = Field(default_factory=ClockingSection)
     switch_s: float = Field(default=0.0, ge=0)
     power_cap_w: float | None = Field(default=None, gt=0)
     draft_model: str | None = None
@@ -122,6 +148,7 @@ class FleetSection(Section):
     retry_s: float = Field(default=0.0, ge=0)
     release_window_s: float = Field(default=0.0, ge=0)
     pool: Annotated[tuple[PoolSection, ...], Field(strict=False, min_length=1)]
+    slo: SloSection | None = None
     transfer: TransferSection = Field(default_factory=TransferSection)
     failure: Annotated[tuple[FailureSection, ...], Field(strict=False)] = ()
     scale: Annotated[tuple[ScaleSection, ...], Field(strict=False)] = ()
@@ -160,6 +187,7 @@ def read_fleet(path: Path, seed: int = 0) -> Fleet:
         retry_s=section.retry_s,
         release_window_s=section.release_window_s,
         seed=seed,
+        slo=None if section.slo is None else Slo(**section.slo.model_dump()),
     )
 
 
@@ -193,6 +221,7 @@ def _pool(part: PoolSection, model: str, name: str) -> Pool:
         name=f"{name} ({board.name})",
         prefill_clock=nearest(part.prefill_clock_mhz),
         decode_clock=nearest(part.decode_clock_mhz),
+        clocking=Clocking(**part.clocking.model_dump()),
         switch_s=part.switch_s,
         power_cap_w=math.inf if part.power_cap_w is None else part.power_cap_w * part.tensor_parallel,
         draft_law=draft_law,

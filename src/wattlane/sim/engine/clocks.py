@@ -164,8 +164,11 @@ def _tick(
 
 @inner
 def _under_way(e: Engine, rep: int, now: float) -> bool:
-    """Whether a change of clock is under way that a policy waits for."""
-    return e.at[rep, CLOCK] != e.at[rep, CLOCK_WANTED] and now < e.run[rep, CLOCK_AT]
+    """Whether a change of clock is under way, which a policy waits for; one that is through is noted."""
+    at = e.at[rep]
+    if now >= e.run[rep, CLOCK_AT]:
+        at[CLOCK] = at[CLOCK_WANTED]
+    return at[CLOCK] != at[CLOCK_WANTED]
 
 
 @inner
@@ -174,14 +177,12 @@ def _set(
 ) -> int:
     """Ask for a clock, and return the one at which the iteration over (p, pc, d, k) runs that begins now."""
     at, run, rates = e.at[rep], e.run[rep], e.rates[rep]
-    if now >= run[CLOCK_AT]:
-        at[CLOCK] = at[CLOCK_WANTED]
     wanted = min(wanted, at[CEILING])
     if wanted != at[CLOCK_WANTED]:
         at[CLOCK_WANTED] = wanted
         run[CLOCK_AT] = now + rates[SWITCH_S]
-        if rates[SWITCH_S] == 0.0:
-            at[CLOCK] = wanted
+    if now >= run[CLOCK_AT]:
+        at[CLOCK] = at[CLOCK_WANTED]
     if rates[CAP_W] < np.inf:
         return capped(laws, at[CLOCK], rates[CAP_W], p, pc, d, k)
     return at[CLOCK]

@@ -174,10 +174,14 @@ def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int, block
     lack = (1 - i) % size
     last = min(i + 1 if at[LOADS] > 0 else last, record.shape[0])
     begin_decode(e, rep, laws, constants, float(d))
-    c = set_decode_clock(e, rep, laws, constants, float(d), kv_tokens, now, gate, loading_s)
-    steers = steered(e, rep)
-    law, seconds, joules, line_each, holds, kv_s, kv_j, limit_w, c0 = _line(laws, constants, c, float(d))
+    steers, c = True, NONE
     while True:
+        if steers:
+            chosen = set_decode_clock(e, rep, laws, constants, float(d), kv_tokens, now, gate, loading_s)
+            if chosen != c:
+                c = chosen
+                law, seconds, joules, line_each, holds, kv_s, kv_j, limit_w, c0 = _line(laws, constants, c, float(d))
+            steers = steered(e, rep)
         t, joule = seconds + kv_tokens * kv_s, joules + kv_tokens * kv_j
         each, price_k = line_each, kv_j
         if not holds or joule >= limit_w * t:
@@ -202,11 +206,6 @@ def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int, block
                 break
             take(at, limits, cache, cross[lack])
             at[ALL_GRANTED] = i
-        if steers:
-            chosen = set_decode_clock(e, rep, laws, constants, float(d), kv_tokens, now, gate, 0.0)
-            if chosen != c:
-                c = chosen
-                law, seconds, joules, line_each, holds, kv_s, kv_j, limit_w, c0 = _line(laws, constants, c, float(d))
     run[FIXED], run[SLOPE], run[MOMENT], run[NOW], run[KV_TOKENS] = fixed, slope, moment, now, kv_tokens
     at[WAITED] += i - at[ITERATION]
     at[ITERATION], run[GATE] = i, gate
