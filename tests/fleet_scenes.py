@@ -157,6 +157,7 @@ def controlled(rng: np.random.Generator, s: FleetScene) -> FleetScene:
     tags = s.tags
     if rng.random() < 0.5:
         tags = replace(tags, predicted_tokens=rng.integers(1, 30, len(s.workload)))
+    fleet = replace(fleet, pools=tuple(replace(p, clocking=clocking(rng)) for p in fleet.pools))
     return FleetScene(s.workload, tags, fleet)
 
 
@@ -178,8 +179,6 @@ def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> Flee
         prefix_ids=names,
     )
     chosen = pools(rng, int((inputs + outputs).max()), models)
-    clocks = np.random.default_rng([seed, 79])
-    chosen = tuple(replace(p, clocking=clocking(clocks)) for p in chosen)
     replicas = sum(p.replicas for p in chosen)
     start_s, span_s = float(arrival_s[0]), float(np.ptp(arrival_s)) + 0.5
     failures = []

@@ -190,6 +190,14 @@ class Server(Scheduler):
         if self.now_s < until_s:
             self._rest(until_s, wakes)
 
+    def close(self, end_s: float) -> None:
+        """Rest until the end of the account, which cuts a state that is being entered."""
+        if self.now_s < end_s:
+            self.rest(end_s, False)
+        if self.now_s > end_s:
+            begun_s, ends_s, joules = self.rests[-1]
+            self.rests[-1] = (begun_s, end_s, joules * (end_s - begun_s) / (ends_s - begun_s))
+
     def _rest(self, until_s: float, wakes: bool) -> None:
         idle_w = float(self.pool.laws[-1, it.IDLE_W])
         begun_s, watts, deepest = self.now_s, idle_w, None
@@ -360,12 +368,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
     serve(fleet, [s for s in servers if s.pool.role is Role.DECODE], ordered, start_s)
     horizon_s = max(server.now_s for server in servers)
     for server in servers:
-        if server.now_s < horizon_s:
-            server.rest(horizon_s, False)
-        if server.now_s > horizon_s:
-            begun_s, ends_s, joules = server.rests[-1]
-            server.rests[-1] = (begun_s, horizon_s, joules * (horizon_s - begun_s) / (ends_s - begun_s))
-            server.now_s = horizon_s
+        server.close(horizon_s)
     told = []
     for r in firsts:
         more = seconds.get(r.row)
