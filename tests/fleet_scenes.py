@@ -11,6 +11,7 @@ from sim_scenes import law
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_types import (
     EngineSettings,
     Failure,
@@ -36,6 +37,22 @@ class FleetScene:
     fleet: Fleet
 
 
+def clocking(rng: np.random.Generator) -> Clocking:
+    """Return a rule for the clock, its parameters drawn, its periods about as long as a few iterations."""
+    return Clocking(
+        kind=list(ClockKind)[int(rng.integers(0, 5))],
+        margin=float(rng.uniform(0.5, 1.0)),
+        z=float(rng.choice([0.0, 2.0])),
+        relative_error=0.1,
+        period_s=float(rng.choice([0.004, 0.05])),
+        slow_periods=int(rng.integers(1, 4)),
+        tail=float(rng.choice([0.05, 0.4])),
+        hysteresis=float(rng.uniform(0.1, 0.6)),
+        increase=float(rng.uniform(1.1, 3.0)),
+        decrease=float(rng.choice([0.3, 1.0])),
+    )
+
+
 def grid(rng: np.random.Generator, clocks: int) -> np.ndarray:
     """Return the laws of a clock grid: slower and lower in power towards its beginning."""
     top = law(rng, experts=rng.random() < 0.3, clipped=rng.random() < 0.3)
@@ -43,6 +60,7 @@ def grid(rng: np.random.Generator, clocks: int) -> np.ndarray:
     for c in range(clocks):
         share, row = (c + 1) / clocks, top.copy()
         row[[it.FLOP_PER_S, it.ATTENTION_FLOP_PER_S]] *= share
+        row[[it.WEIGHT_BYTES_PER_S, it.KV_BYTES_PER_S]] *= min(1.0, share / 0.7)
         for name in ("STATIC_W", "FLOP_J", "HOST_LESS_W", "LAYER_LESS_W"):
             if hasattr(it, name):
                 row[getattr(it, name)] *= 0.5 + 0.5 * share
@@ -77,7 +95,7 @@ def settings(
 def pool(rng: np.random.Generator, s: EngineSettings, role: Role, model: int, most: int, one: bool) -> Pool:
     """Return replicas whose memory may be short."""
     seqs = int(rng.choice([1, 2, 4, 32]))
-    clocks = int(rng.choice([1, 1, 3]))
+    clocks = int(rng.choice([1, 3, 4]))
     free = s.scheduling is not Scheduling.CONTINUOUS
     budget = (
         int(rng.choice([50, 400, 1000])) if free else seqs * (1 + s.draft_tokens) + int(rng.choice([0, 3, 40, 1000]))
@@ -151,6 +169,7 @@ def controlled(rng: np.random.Generator, s: FleetScene) -> FleetScene:
     tags = s.tags
     if rng.random() < 0.5:
         tags = replace(tags, predicted_tokens=rng.integers(1, 30, len(s.workload)))
+    fleet = replace(fleet, pools=tuple(replace(p, clocking=clocking(rng)) for p in fleet.pools))
     return FleetScene(s.workload, tags, fleet)
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference_clocks import Governor
 from reference_policies import Controller, choose, set_active
 from reference_scheduler import Ask, Scheduler
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
-from wattlane.sim.fleet_types import Fleet, Role, Routing, Scheduling, Tags
+from wattlane.sim.fleet_types import Fleet, Pool, Role, Routing, Scheduling, Tags
 
 
 def luck(seed: int, row: int, position: int) -> float:
@@ -29,8 +30,22 @@ def luck(seed: int, row: int, position: int) -> float:
 class Server(Scheduler):
     """One replica, run."""
 
-    def choose_clock(self, x: list[float], prompts: bool) -> int:
-        wanted = self._index(self.pool.prefill_clock if prompts else self.pool.decode_clock)
+    def __init__(self, number: int, pool: Pool, fleet: Fleet, start_s: float) -> None:
+        super().__init__(number, pool, fleet.seed, start_s)
+        self.governor = Governor(pool, fleet.slo, start_s)
+
+    def choose_clock(self, x: list[float], p: float, chunks: list[Ask], more_s: float) -> int:
+        if self.governor.is_fixed:
+            wanted = self._index(self.pool.prefill_clock if chunks else self.pool.decode_clock)
+        else:
+            if self.now_s >= self.clock_at_s:
+                self.clock = self.wanted
+            wanted = self.wanted
+            waiting = sorted((r for r in self.waiting if r.release_s <= self.gate_s), key=self.rank)
+            stuck = any(not r.decodes for r in self.running)
+            self.governor.tick(x, chunks, waiting, self.now_s)
+            if self.clock == self.wanted:
+                wanted = self.governor.want(x, p, chunks, waiting, stuck, self.now_s, more_s)
         if wanted != self.wanted:
             self.wanted, self.clock_at_s = wanted, self.now_s + self.pool.switch_s
         if self.now_s >= self.clock_at_s:
@@ -54,9 +69,6 @@ class Server(Scheduler):
                 plain = [a + b for a, b in zip(plain, (0, 0, 1, c), strict=True)]
             parts.append(part)
         x = [float(sum(column)) for column in zip(*parts, strict=True)]
-        c = self.choose_clock(x, any(size for _, size in work))
-        law = self.laws[c]
-        seconds, joules = law.seconds(x), float(law.joules(x))
         draft_s = draft_j = 0.0
         if k and self.draft:
             p, pc, d, kv = plain
@@ -65,17 +77,21 @@ class Server(Scheduler):
             if d:
                 draft_s += k * self.draft.seconds([0, 0, d, kv])
                 draft_j += k * float(self.draft.joules([0, 0, d, kv]))
+        load_s = len(self.loads) * self.s.lora_load_s
+        c = self.choose_clock(x, plain[0], [r for r, size in work if size], draft_s + load_s)
+        law = self.laws[c]
+        seconds, joules = law.seconds(x), float(law.joules(x))
         factor = 1 + draft_j / joules
         even = float(law.joules([0.0] * 4)) / len(work)
         prices = law.prices(x)
         for r in self.loads:
             r.prefill_j += self.s.lora_load_j
-        seconds += draft_s + len(self.loads) * self.s.lora_load_s
+        seconds += draft_s + load_s
         joules += draft_j + len(self.loads) * self.s.lora_load_j
         self.loads = []
         start_s, self.now_s = self.now_s, self.now_s + seconds
         self.gate_s = start_s if self.s.schedule_ahead else self.now_s
-        ended = self.hand_out(work, parts, factor, even, prices)
+        ended = self.hand_out(work, parts, factor, even, prices, seconds)
         self.timeline.append((joules / seconds, start_s, self.now_s, c))
         prompts = any(size for _, size in work)
         self.waited = 0 if prompts else self.waited + 1
@@ -87,7 +103,7 @@ class Server(Scheduler):
             else:
                 self.give_back(r)
 
-    def hand_out(self, work, parts, factor: float, even: float, prices: list[float]) -> list[Ask]:
+    def hand_out(self, work, parts, factor: float, even: float, prices: list[float], seconds: float) -> list[Ask]:
         """Charge everybody in an iteration and stamp its tokens; return who got the last one."""
         k, ended = self.s.draft_tokens, []
         for (r, size), part in zip(work, parts, strict=True):
@@ -97,6 +113,8 @@ class Server(Scheduler):
                 if not r.decodes:
                     continue
                 got = 1
+                if r.produced == 0:
+                    self.governor.firsts.append(self.now_s - r.arrival_s)
             else:
                 r.decode_j += share
                 left = r.output_tokens - r.produced
@@ -107,6 +125,7 @@ class Server(Scheduler):
                     drawn = math.floor(math.log(luck(self.seed, r.row, r.produced)) / math.log(self.s.acceptance))
                     accepted = min(k, drawn)
                 got = min(accepted + 1, left)
+                self.governor.gaps += [seconds] * got
             r.produced += got
             r.token_s += [self.now_s] * got
             if r.produced == r.output_tokens:
@@ -122,7 +141,7 @@ class Server(Scheduler):
             x = [float(rows * longest), rows * longest * (longest + 1) / 2, 0.0, 0.0]
         else:
             x = [0.0, 0.0, float(rows), float(rows * (longest + s))]
-        law = self.laws[c := self.choose_clock(x, s == 0)]
+        law = self.laws[c := self.choose_clock(x, x[0], self.batch if s == 0 else [], 0.0)]
         seconds, joules = law.seconds(x), float(law.joules(x))
         start_s, self.now_s = self.now_s, self.now_s + seconds
         self.gate_s = self.now_s
@@ -132,6 +151,10 @@ class Server(Scheduler):
                 r.prefill_j += joules / rows
             else:
                 r.decode_j += joules / rows
+            if s == 0:
+                self.governor.firsts.append(self.now_s - r.arrival_s)
+            elif r.produced < r.output_tokens:
+                self.governor.gaps.append(seconds)
             if r.produced < r.output_tokens:
                 r.produced += 1
                 r.token_s.append(self.now_s)
@@ -166,6 +189,14 @@ class Server(Scheduler):
             self.wake_s = math.inf
         if self.now_s < until_s:
             self._rest(until_s, wakes)
+
+    def close(self, end_s: float) -> None:
+        """Rest until the end of the account, which cuts a state that is being entered."""
+        if self.now_s < end_s:
+            self.rest(end_s, False)
+        if self.now_s > end_s:
+            begun_s, ends_s, joules = self.rests[-1]
+            self.rests[-1] = (begun_s, end_s, joules * (end_s - begun_s) / (ends_s - begun_s))
 
     def _rest(self, until_s: float, wakes: bool) -> None:
         idle_w = float(self.pool.laws[-1, it.IDLE_W])
@@ -296,7 +327,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
     servers, number = [], 0
     for pool in fleet.pools:
         for _ in range(pool.replicas):
-            servers.append(Server(number, pool, fleet.seed, start_s))
+            servers.append(Server(number, pool, fleet, start_s))
             number += 1
     split = {pool.model for pool in fleet.pools if pool.role is Role.PREFILL}
 
@@ -310,9 +341,8 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
         if w:
             held_s = max(held_s, math.ceil(held_s / w) * w)
         values = [0 if c is None else int(c[row]) for c in (tags.priority, tags.adapter, tags.model)]
-        out = Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, held_s, *values, names)
+        out = Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, held_s, *values, names, arrival_s=r.arrival_s)
         mean = max(1, round(float(workload.output_tokens.mean())))
-        out.arrival_s = r.arrival_s
         out.expected = mean if tags.predicted_tokens is None else int(tags.predicted_tokens[row])
         return out
 
@@ -336,8 +366,7 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
     serve(fleet, [s for s in servers if s.pool.role is Role.DECODE], ordered, start_s)
     horizon_s = max(server.now_s for server in servers)
     for server in servers:
-        if server.now_s < horizon_s:
-            server.rest(horizon_s, False)
+        server.close(horizon_s)
     told = []
     for r in firsts:
         more = seconds.get(r.row)

@@ -24,6 +24,7 @@ class Ask:
     names: list[int]
     arrival_s: float = math.nan
     expected: int = 0  # output tokens as predicted
+    arrival_s: float = 0.0
     start: int = 0  # tokens that came from elsewhere
     order: int = -1
     replica: int = -1

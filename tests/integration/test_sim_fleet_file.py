@@ -12,6 +12,8 @@ from wattlane.cli.app import run as command
 from wattlane.core.errors import InputError
 from wattlane.core.files import read_json
 from wattlane.core.served import read_served
+from wattlane.core.types import Slo
+from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_file import read_fleet
 from wattlane.sim.fleet_run import read_tags
 
@@ -25,6 +27,7 @@ gpu = "H100"
 replicas = 2
 clock_steps = 3
 decode_clock_mhz = 1300.0
+clocking = { kind = "miad", period_s = 0.5 }
 power_cap_w = 600.0
 draft_model = "Llama-3.2-1B-Instruct"
 
@@ -42,9 +45,15 @@ exit_s = 0.2
 
 [[pool]]
 gpu = "A100-80GB"
+clock_steps = 4
+clocking.kind = "energy-minimum"
 [pool.engine]
 prefix_cache = true
 priority = true
+
+[slo]
+ttft_s = 2.0
+tbt_s = 0.05
 
 [[failure]]
 replica = 0
@@ -97,6 +106,9 @@ def test_a_fleet_file_is_read_into_pools(files: tuple[Path, Path]) -> None:
     assert first.draft_law is not None
     assert second.draft_law is None
     assert fleet.seed == 3
+    assert fleet.slo == Slo(2.0, 0.05)
+    assert first.clocking == Clocking(ClockKind.MIAD, period_s=0.5)
+    assert second.clocking.kind is ClockKind.ENERGY_MINIMUM
     assert [rest.name for rest in first.rests] == ["asleep"]
 
 
@@ -108,6 +120,8 @@ def test_a_fleet_file_is_read_into_pools(files: tuple[Path, Path]) -> None:
         ('gpu = "A100-80GB"', 'gpu = "A1000"', "unknown GPU"),
         ("acceptance = 0.7", "acceptance = 7.0", "acceptance is 7.0"),
         ("[[scale]]", "[[scale", "no TOML"),
+        ("period_s = 0.5", "period_s = 0.0", "period_s is 0.0"),
+        ("[slo]\nttft_s = 2.0\ntbt_s = 0.05", "", "the fleet no slo"),
     ],
 )
 def test_what_is_wrong_in_a_fleet_file_is_named(files: tuple[Path, Path], before: str, after: str, said: str) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattlane.model.jit import kernel
-from wattlane.policy import release, route, scale
+from wattlane.model.jit import inner, kernel
+from wattlane.policy import clock, clock_loop, release, route, scale
 from wattlane.sim.engine.foresight import foreseen, pool_load, resident_tokens
 from wattlane.sim.engine.layout import (
     ACTIVE,
     ARRIVAL_S,
     BALANCE,
-    CLOCK_KIND,
-    DECODE_CLOCK,
+    DECREASE,
+    INCREASE,
     MARGIN,
     PERIOD_S,
     POOL,
-    PREFILL_CLOCK,
     QUEUED,
     SEATS,
     SETTINGS,
@@ -27,7 +26,7 @@ from wattlane.sim.engine.layout import (
 )
 
 IMMEDIATE, WINDOWED = 0, 1
-FIXED_CLOCK, PHASE_CLOCK = 0, 1
+FIXED_CLOCK, PHASE_CLOCK, LOWEST_FEASIBLE, ENERGY_MINIMUM, GREEN, MIAD = 0, 1, 2, 3, 4, 5
 ROUND_ROBIN, LEAST_LOADED, MOST_LOADED, LEAST_ENERGY, PREFIX_AWARE, WATTLANE = 0, 1, 2, 3, 4, 5
 PARKING = 0
 TARGET, PRESSURE, LEAST = SETTINGS, SETTINGS + 1, SETTINGS + 2  # settings of scaling
@@ -41,6 +40,13 @@ _least_energy = kernel(route.least_energy)
 _prefix_aware = kernel(route.prefix_aware)
 _wattlane = kernel(route.wattlane)
 _parking = kernel(scale.parking)
+lowest_feasible = inner(clock.lowest_feasible)
+_least_net = inner(clock.least_net)
+_prompt_budget_s = inner(clock.prompt_budget_s)
+_backlog_budget_s = inner(clock_loop.backlog_budget_s)
+_miad = inner(clock_loop.miad)
+_band_step = inner(clock_loop.band_step)
+is_late = inner(clock_loop.is_late)
 
 
 @kernel
@@ -64,12 +70,58 @@ def routes(replicas: int, requests: int) -> np.ndarray:
     return out
 
 
-@kernel
-def clock_index(limits: np.ndarray, prompts: bool) -> int:
-    """Return the clock wanted for an iteration, an index into the laws of the replica."""
-    if limits[CLOCK_KIND] == PHASE_CLOCK and prompts:
-        return limits[PREFILL_CLOCK]
-    return limits[DECODE_CLOCK]
+@inner
+def chooses(kind: int, prompts: bool) -> bool:
+    """Whether a clock policy looks at what the iteration would take at every clock."""
+    return kind in (LOWEST_FEASIBLE, ENERGY_MINIMUM) or (kind == GREEN and prompts)
+
+
+@inner
+def clock_for(
+    kind: int,
+    trial: np.ndarray,
+    dial: float,
+    rest_w: float,
+    gap_s: float,
+    prompt_s: float,
+    decodes: bool,
+    prompts: bool,
+) -> int:
+    """Return the clock that a policy wants for an iteration.
+
+    Args:
+        trial: (2, C) seconds and joules of the iteration at each clock.
+        dial: the level or clock that a control loop has set.
+        gap_s, prompt_s: what the iteration may take for whoever decodes, and for prompts.
+    """
+    if kind == LOWEST_FEASIBLE:
+        return lowest_feasible(trial[0], min(gap_s, prompt_s))
+    if kind == ENERGY_MINIMUM:
+        return _least_net(trial[0], trial[1], rest_w, min(gap_s, prompt_s))
+    if kind == MIAD:
+        return int(np.ceil(dial)) - 1
+    wanted = int(dial) if decodes else 0
+    return max(wanted, _least_net(trial[0], trial[1], rest_w, prompt_s)) if prompts else wanted
+
+
+@inner
+def prompt_s(
+    kind: int, p: float, need_per_s: float, backlog_tokens: float, slack_s: float, waits: bool, allow: float
+) -> float:
+    """Return the seconds that an iteration over `p` prompt tokens may take under a clock policy."""
+    if kind == GREEN:
+        return _backlog_budget_s(p, backlog_tokens, slack_s, allow)
+    return _prompt_budget_s(p, need_per_s, waits, allow)
+
+
+@inner
+def next_dial(
+    kind: int, dial: float, floor: float, pressed: bool, late: bool, near: bool, rate: np.ndarray, n: int
+) -> float:
+    """Return what a control loop sets for the next period, of `n` clocks."""
+    if kind == MIAD:
+        return _miad(dial, pressed, rate[INCREASE], rate[DECREASE], n)
+    return float(_band_step(int(dial), int(floor), late, near, n))
 
 
 @kernel

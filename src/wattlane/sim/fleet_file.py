@@ -18,6 +18,7 @@ from wattlane.core.files import existing
 from wattlane.core.types import Slo
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
+from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_types import (
     EngineSettings,
     Failure,
@@ -60,6 +61,29 @@ class EngineSection(Section):
     max_waiting_tokens: int = 20
 
 
+class ClockingSection(Section):
+    """How a pool chooses its clock; see `Clocking`."""
+
+    kind: Annotated[ClockKind, Field(strict=False)] = ClockKind.FIXED
+    margin: float = 0.9
+    z: float = 2.33
+    relative_error: float = 0.05
+    period_s: float = 0.25
+    slow_periods: int = 8
+    tail: float = 0.05
+    hysteresis: float = 0.15
+    increase: float = 1.5
+    decrease: float = 1.0
+
+
+class SloSection(Section):
+    """The targets that policies look at; see `Slo`."""
+
+    ttft_s: float = 1.0
+    tbt_s: float = 0.1
+    attainment: float = 0.99
+
+
 class RestSection(Section):
     """A state of rest; see `RestState`."""
 
@@ -86,6 +110,7 @@ class PoolSection(Section):
     clock_steps: int = Field(default=1, ge=1, le=60)
     prefill_clock_mhz: float | None = Field(default=None, gt=0)
     decode_clock_mhz: float | None = Field(default=None, gt=0)
+    clocking: ClockingSection = Field(default_factory=ClockingSection)
     switch_s: float = Field(default=0.0, ge=0)
     power_cap_w: float | None = Field(default=None, gt=0)
     draft_model: str | None = None
@@ -115,14 +140,6 @@ class ScaleSection(Section):
 
     at_s: float
     active: Annotated[tuple[int, ...], Field(strict=False)]
-
-
-class SloSection(Section):
-    """Targets that policies look at; see `Slo`."""
-
-    ttft_s: float = 1.0
-    tbt_s: float = 0.1
-    attainment: float = 0.99
 
 
 class ScalingSection(Section):
@@ -222,6 +239,7 @@ def _pool(part: PoolSection, model: str, name: str) -> Pool:
         name=f"{name} ({board.name})",
         prefill_clock=nearest(part.prefill_clock_mhz),
         decode_clock=nearest(part.decode_clock_mhz),
+        clocking=Clocking(**part.clocking.model_dump()),
         switch_s=part.switch_s,
         power_cap_w=math.inf if part.power_cap_w is None else part.power_cap_w * part.tensor_parallel,
         draft_law=draft_law,

@@ -18,6 +18,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.sim.clocking import Clocking
 
 
 class Scheduling(StrEnum):
@@ -127,7 +128,8 @@ class Pool:
     """Replicas of one kind: limits, the laws at each clock of the grid (C, N), ascending, and how they rest.
 
     `power_cap_w` lowers the clock iteration by iteration; `prefill_clock` and `decode_clock` index the grid (None: the
-    highest). `draft_law` is that of the draft model, None where drafts are free. `model` says which requests it serves.
+    highest) where `clocking` is fixed. `draft_law` is that of the draft model, None where drafts are free. `model` says
+    which requests it serves.
     """
 
     laws: NDArray[np.float64]
@@ -141,6 +143,7 @@ class Pool:
     name: str = "pool"
     prefill_clock: int | None = None
     decode_clock: int | None = None
+    clocking: Clocking = field(default_factory=Clocking)
     switch_s: float = 0.0
     power_cap_w: float = math.inf
     draft_law: NDArray[np.float64] | None = None
@@ -314,6 +317,9 @@ class Fleet:
             yield f"routing_balance is {self.routing_balance}; expected requests of at least 0"
         if self.scaling is not None and self.scales:
             yield "scaling and scales are both set; expected one of them"
+        for pool in self.pools:
+            if pool.clocking.needs_slo and self.slo is None:
+                yield f"{pool.name} has {pool.clocking.kind.value} clocks and the fleet no slo; expected the targets"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.sim import dispatch
+from wattlane.sim.clocking import ClockKind
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.engine.layout import Engine, Floats, Ints
 from wattlane.sim.fleet_types import Fleet, Pool, Role, Scheduling, Tags
@@ -18,6 +19,12 @@ MODES = {
     Scheduling.CONTINUOUS: lay.CONTINUOUS,
     Scheduling.WAITING_RATIO: lay.WAITING_RATIO,
     Scheduling.STATIC: lay.STATIC,
+}
+CLOCK_KINDS = {
+    ClockKind.LOWEST_FEASIBLE: dispatch.LOWEST_FEASIBLE,
+    ClockKind.GREEN: dispatch.GREEN,
+    ClockKind.MIAD: dispatch.MIAD,
+    ClockKind.ENERGY_MINIMUM: dispatch.ENERGY_MINIMUM,
 }
 FIRST_ROWS = 1 << 19  # pages nobody writes to take no memory
 NO_REST = 1e300  # seconds after which a state that pads the table would be entered
@@ -135,7 +142,10 @@ def _limits(stage: Stage) -> tuple[Ints, Floats]:
         row[lay.DECODE_CLOCK] = top if pool.decode_clock is None else pool.decode_clock
         row[lay.PREFILL_CLOCK] = top if pool.prefill_clock is None else pool.prefill_clock
         same = row[lay.PREFILL_CLOCK] == row[lay.DECODE_CLOCK]
-        row[lay.CLOCK_KIND] = dispatch.FIXED_CLOCK if same else dispatch.PHASE_CLOCK
+        row[lay.CLOCK_KIND] = CLOCK_KINDS.get(
+            pool.clocking.kind, dispatch.FIXED_CLOCK if same else dispatch.PHASE_CLOCK
+        )
+        _clocking(pool, row, rate)
         row[lay.LAW_GROUP] = row[lay.POOL] = next(i for i, p in enumerate(pools) if p is pool)
         row[lay.SEED], row[lay.MAX_WAITED] = stage.fleet.seed, s.max_waiting_tokens
         row[lay.LORAS] = s.max_loras
@@ -158,6 +168,15 @@ def controllers(fleet: Fleet, start_s: float) -> Floats:
     for row, values in zip(out, rows, strict=True):
         row[: len(values)] = values
     return out
+
+
+def _clocking(pool: Pool, row: Ints, rate: Floats) -> None:
+    """Fill in what the clock policy of a pool looks at."""
+    rule = pool.clocking
+    row[lay.CLOCKS], row[lay.SLOW_PERIODS] = len(pool.laws), rule.slow_periods
+    rate[lay.ALLOW], rate[lay.NEAR] = rule.allow, rule.allow * (1.0 - rule.hysteresis)
+    rate[lay.STEER_S], rate[lay.TAIL] = rule.period_s, rule.tail
+    rate[lay.INCREASE], rate[lay.DECREASE] = rule.increase, rule.decrease
 
 
 def _laws(pools: list[Pool]) -> tuple[Floats, Floats, Floats, Floats]:
@@ -189,9 +208,12 @@ def build(stage: Stage) -> Engine:
     at[:, [lay.ALL_GRANTED, lay.LAST_PREEMPTION]] = lay.NONE
     at[:, lay.FREE], at[:, lay.ACTIVE] = limits[:, lay.CAPACITY], 1
     at[:, lay.CLOCK] = at[:, lay.CLOCK_WANTED] = limits[:, lay.DECODE_CLOCK]
+    at[:, lay.CEILING] = limits[:, lay.CLOCKS] - 1
     run = np.zeros((replicas, lay.RUN_COLUMNS))
+    run[:, lay.DIAL] = at[:, lay.CEILING] + (limits[:, lay.CLOCK_KIND] == dispatch.MIAD)
     run[:, [lay.NOW, lay.GATE]], run[:, lay.WAKE_S] = stage.start_s, np.inf
     run[:, [lay.UP_S, lay.CLOCK_AT]] = -np.inf
+    run[:, lay.PERIOD_AT], run[:, lay.SLOW_AT] = stage.start_s + rates[:, lay.STEER_S], stage.start_s
     real = np.zeros((n, lay.REAL_COLUMNS))
     real[:, lay.RELEASE_S], real[:, lay.ARRIVAL_S] = stage.release_s, stage.workload.arrival_s
     control = controllers(stage.fleet, stage.start_s)
@@ -224,4 +246,5 @@ def build(stage: Stage) -> Engine:
         totals=np.zeros((replicas, lay.TOTAL_COLUMNS)),
         seen=np.zeros((len(control), replicas, lay.TOTAL_COLUMNS)),
         control=control,
+        trial=np.zeros((replicas, 5, laws.shape[1])),
     )

@@ -100,7 +100,8 @@ def speculate(e: Engine, rep: int, chunks: int, ahead: bool) -> None:
     draft_s, draft_j = draft_cost(e.drafts[limits[LAW_GROUP]], drafts, p, pc, d, kv_tokens)
     more_p, more_pc = drafts * d, drafts * kv_tokens + d * 0.5 * drafts * (drafts + 1.0)
     laws, constants = e.laws[limits[LAW_GROUP]], e.constants[limits[LAW_GROUP]]
-    c = set_clock(e, rep, laws, chunks > 0, p + more_p, pc + more_pc, d, kv_tokens)
+    load_s, load_j = at[LOADS] * rates[LOAD_S], at[LOADS] * rates[LOAD_J]
+    c = set_clock(e, rep, laws, chunks, p, p + more_p, pc + more_pc, d, kv_tokens, draft_s + load_s)
     t, joules, c0, price_p, price_pc, price_d, price_k = priced(
         laws[c], constants[c, EMPTY_J], p + more_p, pc + more_pc, d, kv_tokens
     )
@@ -128,5 +129,4 @@ def speculate(e: Engine, rep: int, chunks: int, ahead: bool) -> None:
                 end_answer(e, rep, r, ask[r, HELD], ahead)
         r = after
     run[KV_TOKENS] = kv_tokens
-    load_s, load_j = at[LOADS] * rates[LOAD_S], at[LOADS] * rates[LOAD_J]
     write_iteration(e, rep, c, t + draft_s + load_s, joules + draft_j + load_j, given + load_j, tokens)

@@ -38,6 +38,10 @@ from wattlane.sim.engine.layout import (
     READY,
     RELEASE_S,
     REPLICA,
+    REST_END_S,
+    REST_J,
+    REST_START_S,
+    RESTS,
     RUN_HEAD,
     SEATS,
     START,
@@ -197,7 +201,11 @@ def drive(
 
 @kernel
 def rest_until(e: Engine, end_s: float) -> None:
-    """Let every replica rest until `end_s`, the end of the account."""
+    """Let every replica rest until `end_s`, the end of the account, which cuts a state that is being entered."""
     for rep in range(e.at.shape[0]):
         if e.run[rep, NOW] < end_s:
             rest(e, rep, end_s, False)
+        if e.run[rep, NOW] > end_s:
+            last = e.rests[rep, e.at[rep, RESTS] - 1]
+            last[REST_J] *= (end_s - last[REST_START_S]) / (last[REST_END_S] - last[REST_START_S])
+            last[REST_END_S] = e.run[rep, NOW] = end_s

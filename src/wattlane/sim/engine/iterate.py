@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from wattlane.model.iteration import EMPTY_J, LIMIT_W, PER_KV_J, PER_KV_S, decode_line, priced
 from wattlane.model.jit import inner
 from wattlane.sim.engine.blocks import available, take
-from wattlane.sim.engine.clocks import set_clock, settled
+from wattlane.sim.engine.clocks import (
+    begin_decode,
+    see_first,
+    see_gaps,
+    set_clock,
+    set_decode_clock,
+    steered,
+    watches,
+)
 from wattlane.sim.engine.layout import (
     AHEAD,
     ALL_GRANTED,
@@ -57,17 +67,23 @@ from wattlane.sim.engine.segments import begin_run, close_run, end_answer, held_
 
 
 @inner
+def _note(row: np.ndarray, now: float, end: float, joules: float, shared_j: float, tokens: int, clock: int) -> None:
+    row[START_S], row[END_S], row[SHARED_J] = now, end, shared_j
+    row[POWER_W] = joules / (end - now)
+    row[TOKENS], row[AT_CLOCK] = tokens, clock
+
+
+@inner
 def write_iteration(
     e: Engine, rep: int, clock: int, seconds: float, joules: float, shared_j: float, tokens: int
 ) -> None:
     """Record the iteration that begins now and move the clock to its end."""
     at, run = e.at[rep], e.run[rep]
-    row = e.record[rep, at[ITERATION]]
     now = run[NOW]
     end = now + seconds
-    row[START_S], row[END_S], row[SHARED_J] = now, end, shared_j
-    row[POWER_W] = joules / (end - now)
-    row[TOKENS], row[AT_CLOCK] = tokens, clock
+    _note(e.record[rep, at[ITERATION]], now, end, joules, shared_j, tokens, clock)
+    if watches(e.limits[rep]):
+        see_gaps(run, e.rates[rep], seconds, tokens)
     run[GATE] = now if e.limits[rep, AHEAD] == 1 else end
     run[NOW] = end
     at[ITERATION] += 1
@@ -97,13 +113,13 @@ def mixed(e: Engine, rep: int, chunks: int) -> None:
     decoding = 0 if pausing else at[DECODING]
     d, kv_tokens = float(decoding), 0.0 if pausing else run[KV_TOKENS]
     laws, constants = e.laws[limits[LAW_GROUP]], e.constants[limits[LAW_GROUP]]
-    c = set_clock(e, rep, laws, chunks > 0, p, pc, d, kv_tokens)
+    load_s = at[LOADS] * e.rates[rep, LOAD_S]
+    c = set_clock(e, rep, laws, chunks, p, p, pc, d, kv_tokens, load_s)
     t, joules, c0, price_p, price_pc, price_d, price_k = priced(laws[c], constants[c, EMPTY_J], p, pc, d, kv_tokens)
     even = c0 / (decoding + chunks)
     given = d * (even + price_d) + kv_tokens * price_k + charge_chunks(e, rep, chunks, even, price_p, price_pc)
-    loads = at[LOADS]
-    i, load_j = at[ITERATION], loads * e.rates[rep, LOAD_J]
-    write_iteration(e, rep, c, t + loads * e.rates[rep, LOAD_S], joules + load_j, given + load_j, decoding)
+    i, load_j = at[ITERATION], at[LOADS] * e.rates[rep, LOAD_J]
+    write_iteration(e, rep, c, t + load_s, joules + load_j, given + load_j, decoding)
     if pausing:
         _resume_after(e, rep, i)
         at[WAITED] = 0  # a token is decoded before the next prompts
@@ -130,61 +146,66 @@ def _resume_after(e: Engine, rep: int, i: int) -> None:
 
 
 @inner
+def _line(
+    laws: np.ndarray, constants: np.ndarray, c: int, d: float
+) -> tuple[np.ndarray, float, float, float, bool, float, float, float, float]:
+    """Return what iterations of `d` sequences have in common at a clock."""
+    law, constant = laws[c], constants[c]
+    seconds, joules, price, holds = decode_line(law, constant, d)
+    c0 = constant[EMPTY_J]
+    return law, seconds, joules, c0 / d + price, holds, constant[PER_KV_S], constant[PER_KV_J], law[LIMIT_W], c0
+
+
+@inner
 def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int, blocked: bool) -> None:
     """Run iterations that only decode: until one ends a request, lacks a block, is the row before `last`, would begin
     at `until_s` or later, or could let in who is released at `admit_s`.
 
     With somebody `blocked`, an eviction ends them too: a prompt that loses its hit may need fewer blocks to come in.
     """
-    at, run, limits = e.at[rep], e.run[rep], e.limits[rep]
+    at, run, limits, rates = e.at[rep], e.run[rep], e.limits[rep], e.rates[rep]
     ring, cross, record, cache = e.ring[rep], e.cross[rep], e.record[rep], e.cache[rep]
-    d = at[DECODING]
+    d, seen = at[DECODING], watches(limits)
     laws, constants = e.laws[limits[LAW_GROUP]], e.constants[limits[LAW_GROUP]]
-    c = set_clock(e, rep, laws, at[DECODING] == 0, 0.0, 0.0, float(d), run[KV_TOKENS])
-    if at[LOADS] > 0 or not settled(e, rep):
-        last = at[ITERATION] + 1
-    law, constant = laws[c], constants[c]
-    seconds, joules, price_line, holds = decode_line(law, constant, float(d))
-    kv_s, kv_j, limit_w, c0 = constant[PER_KV_S], constant[PER_KV_J], law[LIMIT_W], constant[EMPTY_J]
-    line_each = c0 / d + price_line
     fixed, slope, moment, now, kv_tokens = run[FIXED], run[SLOPE], run[MOMENT], run[NOW], run[KV_TOKENS]
     i, base, gate = at[ITERATION], at[BASE], run[GATE]
-    loading_s, loading_j = at[LOADS] * e.rates[rep, LOAD_S], at[LOADS] * e.rates[rep, LOAD_J]
+    loading_s, loading_j = at[LOADS] * rates[LOAD_S], at[LOADS] * rates[LOAD_J]
     slot, size, reserve, ahead = i % ring.size, limits[BLOCK_TOKENS], limits[RESERVE] == 1, limits[AHEAD] == 1
     lack = (1 - i) % size
-    last = min(last, record.shape[0])
+    last = min(i + 1 if at[LOADS] > 0 else last, record.shape[0])
+    begin_decode(e, rep, laws, constants, float(d))
+    steers, c = True, NONE
     while True:
+        if steers:
+            chosen = set_decode_clock(e, rep, laws, constants, float(d), kv_tokens, now, gate, loading_s)
+            if chosen != c:
+                c = chosen
+                law, seconds, joules, line_each, holds, kv_s, kv_j, limit_w, c0 = _line(laws, constants, c, float(d))
+            steers = steered(e, rep)
         t, joule = seconds + kv_tokens * kv_s, joules + kv_tokens * kv_j
         each, price_k = line_each, kv_j
         if not holds or joule >= limit_w * t:
             t, joule, _, _, _, price_d, price_k = priced(law, c0, 0.0, 0.0, float(d), kv_tokens)
             each = c0 / d + price_d
         end = now + t + loading_s
-        record[i, START_S] = now
-        record[i, END_S] = end
-        record[i, POWER_W] = (joule + loading_j) / (end - now)
-        record[i, SHARED_J] = d * each + kv_tokens * price_k + loading_j
-        record[i, TOKENS] = d
-        record[i, AT_CLOCK] = c
+        _note(record[i], now, end, joule + loading_j, d * each + kv_tokens * price_k + loading_j, d, c)
         gate = now if ahead else end
         now = end
-        fixed += each
-        slope += price_k
-        moment += price_k * (i - base)
+        fixed, slope, moment = fixed + each, slope + price_k, moment + price_k * (i - base)
         kv_tokens += d
         ended = ring[slot] >= 0
         slot = slot + 1 if slot + 1 < ring.size else 0
         i += 1
+        if seen:
+            see_gaps(run, rates, t + loading_s, d)
         if ended or now >= until_s or gate >= admit_s or i >= last:
             break
         lack = lack - 1 if lack > 0 else size - 1
-        if not reserve:
-            need = cross[lack]
-            if need > 0:
-                if need > at[FREE] and (blocked or need > available(at, limits)):
-                    break
-                take(at, limits, cache, need)
-                at[ALL_GRANTED] = i
+        if not reserve and cross[lack] > 0:
+            if cross[lack] > at[FREE] and (blocked or cross[lack] > available(at, limits)):
+                break
+            take(at, limits, cache, cross[lack])
+            at[ALL_GRANTED] = i
     run[FIXED], run[SLOPE], run[MOMENT], run[NOW], run[KV_TOKENS] = fixed, slope, moment, now, kv_tokens
     at[WAITED] += i - at[ITERATION]
     at[ITERATION], run[GATE] = i, gate
@@ -197,6 +218,8 @@ def count_first(e: Engine, rep: int, r: int, now: float) -> None:
     e.totals[rep, FIRSTS] += 1
     if now - e.real[r, ARRIVAL_S] > e.rates[rep, TTFT_S]:
         e.totals[rep, LATE_FIRSTS] += 1
+    if watches(e.limits[rep]):
+        see_first(e, rep, r)
 
 
 @inner

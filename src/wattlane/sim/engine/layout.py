@@ -33,14 +33,16 @@ MAX_SEQS, MAX_TOKENS, CAPACITY, BLOCK_TOKENS, BLOCKS_PER_HASH, MODE, CHUNKED, RE
 AHEAD, DRAFTS, CLOCK_KIND, PREFILL_CLOCK, DECODE_CLOCK, LAW_GROUP, POOL, SEED, PREFIX, MAX_WAITED, LORAS = (
     8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
 )  # fmt: skip
-LIMIT_COLUMNS = 19
+CLOCKS, SLOW_PERIODS = 19, 20  # of the grid of the pool, which may be shorter than that of the arrays
+LIMIT_COLUMNS = 21
 CONTINUOUS, WAITING_RATIO, STATIC = 0, 1, 2  # values of MODE
 
 # rates: one row a replica, real numbers.
 ACCEPTANCE, SWITCH_S, CAP_W, LOAD_S, LOAD_J, WAITING_SERVED, DOWN_W = 0, 1, 2, 3, 4, 5, 6
 TTFT_S, TBT_S = 7, 8  # targets, infinite without an SLO
 MARGIN, BALANCE = 9, 10  # of routing
-RATE_COLUMNS = 11
+ALLOW, STEER_S, TAIL, NEAR, INCREASE, DECREASE = 11, 12, 13, 14, 15, 16  # of clock policies
+RATE_COLUMNS = 17
 
 # at: running state of a replica, whole numbers.
 ITERATION, BASE, DECODING, SEATS, FREE, EVICTABLE, LRU_HEAD, LRU_TAIL, RUN_HEAD, RUN_TAIL = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -51,11 +53,16 @@ ALL_GRANTED = 23  # the last iteration for which every decoding request was give
 LAST_PREEMPTION = 24  # the last iteration before which somebody was preempted, which keeps those that wait out
 ADMISSIONS = 25
 QUEUED_TOKENS = 26  # prompt tokens of those that wait
-AT_COLUMNS = 27
+CEILING = 27  # the highest clock allowed
+AT_COLUMNS = 28
 
 # run: running state of a replica, real numbers. The first three are totals of a decoding request's share.
 FIXED, SLOPE, MOMENT, NOW, GATE, KV_TOKENS, CLOCK_AT, WAKE_S, UP_S = 0, 1, 2, 3, 4, 5, 6, 7, 8
-RUN_COLUMNS = 9
+# What a clock policy remembers: its level, the floor of its band, when they are set next, and counts of a period.
+DIAL, FLOOR, PERIOD_AT, SLOW_AT, GAPS, GAPS_NEAR, GAPS_LATE, FIRSTS_SEEN, FIRSTS_LATE, PROMPT_S = (
+    9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
+)  # fmt: skip
+RUN_COLUMNS = 19
 
 # record: one row an iteration. The first four are those of `wattlane.sim.replica`.
 START_S, END_S, POWER_W, SHARED_J, TOKENS, AT_CLOCK = 0, 1, 2, 3, 4, 5
@@ -79,6 +86,8 @@ TOTAL_COLUMNS = 10
 # control: one row a controller: which, how often, when next, its settings.
 CONTROL_KIND, PERIOD_S, NEXT_S, SETTINGS = 0, 1, 2, 3
 CONTROL_COLUMNS = 9
+# trial: what the next iteration would take at each clock; with no KV tokens, and whether that is a line.
+SECONDS, JOULES, LINE_S, LINE_J, HOLDS = 0, 1, 2, 3, 4
 
 READY, RECORD_FULL, LOG_FULL, RESTS_FULL = 0, 1, 2, 3  # what `advance` returns
 
@@ -110,3 +119,4 @@ class Engine(NamedTuple):
     totals: Floats  # (R, TOTAL_COLUMNS)
     seen: Floats  # (controllers, R, TOTAL_COLUMNS) the totals at the last tick of each
     control: Floats  # (controllers, CONTROL_COLUMNS)
+    trial: Floats  # (R, 5, C)

@@ -81,7 +81,12 @@ def step_batch(e: Engine, rep: int) -> None:
     d = 0.0 if prefills else float(rows)
     kv_tokens = d * (at[PAD_IN] + at[STEP])
     laws, constants = e.laws[limits[LAW_GROUP]], e.constants[limits[LAW_GROUP]]
-    c = set_clock(e, rep, laws, prefills, p, pc, d, kv_tokens)
+    if prefills:
+        r = at[RUN_HEAD]
+        for j in range(rows):
+            e.owner[rep, j] = r
+            r = ask[r, NEXT]
+    c = set_clock(e, rep, laws, rows if prefills else 0, p, p, pc, d, kv_tokens, 0.0)
     t, joules, _, _, _, _, _ = priced(laws[c], constants[c, EMPTY_J], p, pc, d, kv_tokens)
     column, tokens = PREFILL_J if prefills else DECODE_J, 0
     at[STEP] += 1
@@ -94,10 +99,8 @@ def step_batch(e: Engine, rep: int) -> None:
         r = ask[r, NEXT]
     e.run[rep, KV_TOKENS] = kv_tokens
     write_iteration(e, rep, c, t, joules, joules, tokens)
-    r = at[RUN_HEAD] if prefills else NONE
-    while r != NONE:
-        count_first(e, rep, r, e.run[rep, NOW])
-        r = ask[r, NEXT]
+    for j in range(rows if prefills else 0):
+        count_first(e, rep, e.owner[rep, j], e.run[rep, NOW])
     if at[STEP] == at[PAD_OUT]:
         release_batch(e, rep, True)
 
