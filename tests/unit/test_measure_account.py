@@ -6,8 +6,9 @@ import pytest
 
 from wattlane.core.types import Boundary, Origin
 from wattlane.core.workload import Workload
-from wattlane.measure.account import ABSENT, Energy, above_idle, metered, modelled_cpu, split
+from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, net_of_idle, split
 from wattlane.measure.client import Exchange
+from wattlane.measure.energy.budget import Budget, Z
 from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.exchanges import to_table
 from wattlane.measure.readings import Channel, Reading
@@ -97,19 +98,27 @@ def test_d4_gross_and_net_are_both_kept_and_net_is_gross_minus_idle_exactly():
     powers = np.where(times_s < 8, 100.0, 300.0)
     shown = np.concatenate(([0.0], np.cumsum(powers[:-1] * 0.02)))
     idle, gross = metered(readings(times_s, shown), 1.0, 7.0), metered(readings(times_s, shown), 10.0, 18.0)
-    net = above_idle(gross, 8.0, idle, 6.0, IdleLevel.WEIGHTS_LOADED)
+    net = net_of_idle(gross, 8.0, idle, 6.0, IdleLevel.WEIGHTS_LOADED)
     assert net.energy_j == gross.energy_j - idle.energy_j / 6.0 * 8.0
     assert net.energy_j_lo < 1600 < net.energy_j_hi
     assert net.error_parts["sensor_gain_j"] == pytest.approx(0.049 * net.energy_j, rel=0.01)
     assert "weights_loaded" in net.source
-    assert above_idle(idle, 6.0, gross, 8.0, IdleLevel.CONTEXT).energy_j == pytest.approx(-1200, rel=0.01)
-    assert above_idle(gross, 8.0, ABSENT, 0.0, IdleLevel.CONTEXT) == ABSENT
+    assert net_of_idle(idle, 6.0, gross, 8.0, IdleLevel.CONTEXT).energy_j == pytest.approx(-1200, rel=0.01)
+    assert net_of_idle(gross, 8.0, ABSENT, 0.0, IdleLevel.CONTEXT) == ABSENT
 
 
 def test_windows_of_one_card_differ_by_their_random_parts_alone():
-    energy = Energy(1000.0, 950.0, 1050.0, {"tick_j": 30.0, "sensor_gain_j": 40.0})
-    assert (energy.half_j, energy.random_half_j) == (50, pytest.approx(30))
-    assert ABSENT.half_j == ABSENT.random_half_j == 0
+    energy = Energy(Budget(1000.0, {"tick": 30.0 / Z}, {"sensor_gain": 40.0 / Z}))
+    assert (energy.energy_j_lo, energy.energy_j_hi) == (pytest.approx(950), pytest.approx(1050))
+    assert energy.own_half_j == pytest.approx(30)
+    assert ABSENT.own_half_j is None
+
+
+def test_a_bound_is_in_the_window_s_own_error_in_full_and_not_mixed_with_the_gain():
+    """sqrt(half² − gain²) would give 46 J here: bounds add to the interval, they are no part of its squares."""
+    energy = Energy(Budget(4000.0, {"tick": 1.0 / Z}, {"sensor_gain": 100.0 / Z}, {"lag": 10.0}))
+    assert energy.own_half_j == pytest.approx(11)
+    assert energy.as_dict()["own_half_j"] == pytest.approx(11)
 
 
 def test_a_frozen_counter_falls_back_to_power():
@@ -152,24 +161,38 @@ def test_spans_of_a_run_without_a_first_token_are_empty():
     assert find_spans(table, 2.0).busy_s == 0
 
 
-TOTAL = Energy(110.0, 108.0, 112.0, {}, "nvml counter", Boundary.GPU, Origin.MEASURED)
+TOTAL = Energy(Budget(110.0, {"tick": 2.0 / Z}), "nvml counter", Boundary.GPU, Origin.MEASURED)
+
+
+IDLE = Energy(Budget(5.0, {"tick": 0.3}), "nvml counter", Boundary.GPU, Origin.MEASURED)
 
 
 def test_phase_energies_sum_to_the_total_without_idle_and_are_modelled():
-    prefill, decode = split(TOTAL, Spans(2, 6, 2, 20, "server timings"), idle_w=1.0)
+    prefill, decode = split(TOTAL, Spans(2, 6, 2, 20, "server timings"), IDLE, 5.0)
     assert prefill.energy_j + decode.energy_j == pytest.approx(100)
     assert prefill.energy_j == pytest.approx(30)
     assert prefill.error_parts["overlap_j"] == pytest.approx(10)
     assert prefill.energy_j_lo <= 20
     assert prefill.energy_j_hi >= 40
+    assert prefill.error_parts["idle_tick_j"] == pytest.approx(0.3 * Z * (10 / 5) * 0.3)  # 10 s idle, 30 % of the rest
     assert prefill.status is decode.status is Origin.MODELLED
     assert "divided by time" in prefill.source
 
 
 def test_phase_energies_are_absent_when_nothing_can_be_divided():
-    assert split(ABSENT, Spans(1, 1, 0, 2, "x"), None) == (ABSENT, ABSENT)
-    assert split(TOTAL, Spans(0, 0, 0, 2, "x"), None) == (ABSENT, ABSENT)
-    assert split(TOTAL, Spans(1, 1, 0, 200, "x"), idle_w=10.0) == (ABSENT, ABSENT)
+    assert split(ABSENT, Spans(1, 1, 0, 2, "x")) == (ABSENT, ABSENT)
+    assert split(TOTAL, Spans(0, 0, 0, 2, "x")) == (ABSENT, ABSENT)
+    assert split(TOTAL, Spans(1, 1, 0, 200, "x"), IDLE, 0.5) == (ABSENT, ABSENT)  # idle alone is above the total
+
+
+def test_idle_seconds_of_unknown_power_widen_the_phases_and_are_not_charged_to_them_in_silence():
+    """Half of the window is idle: the phases hold between half of the energy (idle at mean power) and all of it."""
+    prefill, decode = split(TOTAL, Spans(2, 8, 0, 20, "server timings"))
+    assert prefill.energy_j + decode.energy_j == pytest.approx(110 * 0.75)
+    assert decode.error_parts["idle_j"] == pytest.approx(110 * 0.25 * 0.8)
+    assert decode.energy_j_lo < 110 * 0.5 * 0.8 < 110 * 0.8 < decode.energy_j_hi
+    cpu = modelled_cpu(11.0, 10.0)  # CPU seconds hold no idle energy
+    assert sum(e.energy_j for e in split(cpu, Spans(2, 8, 0, 20, "server timings"))) == pytest.approx(110)
 
 
 def verdict(outcomes, **changes):

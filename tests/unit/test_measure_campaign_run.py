@@ -17,8 +17,9 @@ from wattlane.core.errors import AbsentBackendError, InputError, MeasurementErro
 from wattlane.core.files import read_json, read_parquet
 from wattlane.measure import campaign, trial
 from wattlane.measure.campaigns.cells import expand
-from wattlane.measure.campaigns.grid import parse_grid, read_preset
+from wattlane.measure.campaigns.grid import RepeatsSection, parse_grid, read_preset
 from wattlane.measure.campaigns.schedule import Here
+from wattlane.measure.campaigns.summary import enough, estimate
 from wattlane.measure.campaigns.trials import Status, Trial, finished, measure
 from wattlane.measure.meters.simulated import SimulatedMeter
 
@@ -86,6 +87,36 @@ def test_d16_the_spread_over_repeats_is_kept_apart_from_that_over_requests(tmp_p
     assert found["sd_over_requests"]["e2e_s"] == pytest.approx(0, abs=1e-12)
     assert found["estimates"]["energy_j"] is None
     assert found["stopped"] == "3 trials, as asked"
+
+
+def test_repeats_do_not_average_away_the_gain_of_the_card():
+    """Eight trials on cards whose gain is unknown to 2.5 %: intervals of the spread alone miss the true joules."""
+    rng, held, held_without, n = np.random.default_rng(2), 0, 0, 400
+    for _ in range(n):
+        gain = np.exp(rng.normal(0, 0.025))
+        rows = [
+            {"status": "measured", "energy_j": e, "energy_own_half_j": 0.2, "energy_gain_half_j": 0.049 * e}
+            for e in gain * rng.normal(100.0, 0.5, 8)
+        ]
+        found = estimate(rows, "energy_j")
+        held += found["lo"] <= 100.0 <= found["hi"]
+        held_without += abs(found["mean"] - 100.0) <= found["error_parts"]["repeats_half"]
+    assert 0.92 <= held / n <= 0.98
+    assert held_without < 0.5 * n
+
+
+def test_trials_that_agree_by_chance_are_not_surer_than_their_windows():
+    rows = [
+        {"status": "measured", "energy_j": 100.0, "energy_own_half_j": 4.0, "energy_gain_half_j": 5.0},
+        {"status": "measured", "energy_j": 100.0, "energy_own_half_j": 4.0, "energy_gain_half_j": 5.0},
+        {"status": "invalid", "energy_j": 900.0, "energy_own_half_j": 4.0, "energy_gain_half_j": 5.0},
+    ]
+    found = estimate(rows, "energy_j")
+    assert found["error_parts"]["repeats_half"] == pytest.approx(4 / np.sqrt(2))
+    assert found["hi"] == pytest.approx(100 + np.hypot(4 / np.sqrt(2), 5.0))
+    narrow = {"at_least": 2, "at_most": 9, "metric": "energy_j", "relative": 0.02}
+    assert enough(rows, RepeatsSection(**narrow)) is None
+    assert "narrow" in enough(rows, RepeatsSection(**narrow | {"relative": 0.03}))
 
 
 @pytest.mark.parametrize(("sd_s", "at_cap"), [(0.1, False), (10.0, True)])

@@ -194,7 +194,8 @@ def trial_on(card, power_w, start_s, length_s=2.0):
     budget = window_energy(to_record(made.read_at(polls)), start_s, end_s).energy_j
     energy = {"energy_j": budget.value, "energy_j_lo": budget.lo, "energy_j_hi": budget.hi}
     gain = budget.parts()["sensor_gain_j"]
-    return energy | {"energy_j_per_request": budget.value, "energy_gain_half_j": gain, "card": card[0]}
+    halves = {"energy_own_half_j": budget.own_half, "energy_gain_half_j": gain}
+    return energy | halves | {"energy_j_per_request": budget.value, "card": card[0]}
 
 
 @pytest.mark.parametrize("cards", ["one card", "two cards"])

@@ -9,10 +9,10 @@ import pytest
 
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.energy.aliasing import bound_j, find_aliasing, in_step
-from wattlane.measure.energy.budget import Budget, Z, difference, over_repeats, per_token
+from wattlane.measure.energy.budget import Budget, Z, difference, over_repeats, per_token, total
 from wattlane.measure.energy.crosscheck import cross_check
 from wattlane.measure.energy.estimate import Record, Sensor, to_record, window_energy
-from wattlane.measure.energy.idle import IdleLevel, IdleLevels, above_idle
+from wattlane.measure.energy.idle import above_idle
 from wattlane.measure.energy.integrate import PowerEnergy, integrate
 from wattlane.measure.energy.refuse import Action, decide, require
 from wattlane.measure.energy.ticks import reconstruct
@@ -356,21 +356,25 @@ def test_d1_a_counter_that_rolls_over_leaves_the_window_to_power():
     assert found.energy_j.value == pytest.approx(3000, rel=0.005)
 
 
-@pytest.mark.parametrize("level", list(IdleLevel))
-def test_d4_net_is_gross_minus_idle_power_times_length_exactly_and_never_clamped(level):
-    idle = IdleLevels(*(Budget(p, {"tick": 0.1}, {"sensor_gain": 0.025 * p}) for p in (70.0, 110.0, 125.0)))
-    gross = Budget(1000.0, {"tick": 3.0}, {"sensor_gain": 25.0})
+def test_d4_net_is_gross_minus_idle_power_times_length_exactly_and_never_clamped():
+    gross = Budget(1000.0, {"tick": 3.0}, {"sensor_gain": 25.0}, {"lag": 1.0})
+    idle = Budget(700.0, {"tick": 0.5}, {"sensor_gain": 17.5}, {"lag": 2.0})  # of 10 s
     for length_s in (2.0, 8.0, 20.0):
-        both = above_idle(gross, length_s, idle, level)
-        assert both.gross_j is gross
-        assert both.net_j.value == gross.value - both.idle_w * length_s
-        assert both.net_j.systematic["sensor_gain"] == pytest.approx(0.025 * abs(both.net_j.value))
-    assert both.net_j.value < 0
-    assert both.level is level
+        net = above_idle(gross, length_s, idle, 10.0)
+        assert net.value == gross.value - idle.value / 10.0 * length_s
+        assert net.random == pytest.approx({"tick": 3.0, "idle_tick": 0.05 * length_s})
+        assert net.systematic["sensor_gain"] == pytest.approx(0.025 * abs(net.value))
+        assert net.bounds == pytest.approx({"lag": 1.0, "idle_lag": 0.2 * length_s})
+    assert net.value < 0
+    for length_s, idle_s in ((0.0, 10.0), (2.0, 0.0)):
+        with pytest.raises(InputError, match="above 0"):
+            above_idle(gross, length_s, idle, idle_s)
 
 
-def test_d4_an_idle_level_that_was_not_measured_is_not_zero():
-    with pytest.raises(InputError, match="context was not measured; measured: no_context"):
-        above_idle(BUDGET, 2.0, IdleLevels(no_context_w=Budget(70.0)), IdleLevel.CONTEXT)
-    with pytest.raises(InputError, match="above 0"):
-        above_idle(BUDGET, 0.0, IdleLevels(no_context_w=Budget(70.0)), IdleLevel.NO_CONTEXT)
+def test_the_sum_over_devices_adds_random_parts_in_squares_and_the_shared_gain_in_full():
+    one, other = (
+        Budget(100.0, {"tick": 3.0}, {"sensor_gain": 2.5}, {"lag": 1.0}),
+        Budget(60.0, {"tick": 4.0}, {"sensor_gain": 1.5}),
+    )
+    both = total([one, other])
+    assert (both.value, both.random, both.systematic, both.bounds) == (160, {"tick": 5}, {"sensor_gain": 4}, {"lag": 1})

@@ -78,14 +78,19 @@ def test_a_window_of_few_scrapes_is_warned_of_and_its_interval_is_wide(kept):
     assert Code.WINDOW_TOO_SHORT in [reason.code for reason in found.reasons]
     truth_j = ENERGY_J(340.0) - ENERGY_J(280.0)
     assert found.total.energy_j_lo <= truth_j <= found.total.energy_j_hi
-    assert found.total.half_j > 0.2 * truth_j
+    assert found.total.budget.half > 0.2 * truth_j
 
 
 def test_gpus_of_several_hosts_are_worked_out_apart_and_rows_of_mig_count_once(kept):
     kept(Kept(uuids=(UUID, OTHER), apart_s=7.0, extra=({"GPU_I_ID": "3"}, {"GPU_I_ID": "5"})))
     found = past_energy("http://prom:9090", START_S + 350.0, START_S + 850.0)
     assert found.total.energy_j == pytest.approx(2 * 500.0 * 500.0, rel=0.02)
-    assert found.total.half_j == pytest.approx(sum(one.half_j for one in found.by_gpu.values()))
+    gains, lags = (
+        [one.error_parts[part] for one in (found.total, *found.by_gpu.values())] for part in ("sensor_gain_j", "lag_j")
+    )
+    assert gains[0] == pytest.approx(sum(gains[1:]))
+    assert lags[0] == pytest.approx(sum(lags[1:]))
+    assert found.total.own_half_j < sum(one.own_half_j for one in found.by_gpu.values())
     with pytest.raises(InputError, match="scraped at different instants"):
         save_history("unused", read_history("http://prom:9090", START_S + 350.0, START_S + 850.0))
     one = past_energy("http://prom:9090", START_S + 350.0, START_S + 850.0, gpus=[OTHER])

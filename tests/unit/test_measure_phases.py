@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,14 +151,31 @@ def test_a_negative_decode_is_reported_and_not_clamped():
 
 def test_the_meters_own_error_widens_the_interval_and_carries_a_single_run():
     bare = Repeats([10.0, 12.0], [1.0, 1.0]).part(1)
-    wide = Repeats([10.0, 12.0], [1.0, 1.0], [3.0, 3.0]).part(1)
-    assert wide.se_j == pytest.approx(math.hypot(bare.se_j, math.sqrt(2 * 9 / 3 / 4)))
-    assert wide.dof > bare.dof
+    assert bare.se_j == pytest.approx(1.0)
+    assert Repeats([10.0, 12.0], [1.0, 1.0], [3.0, 3.0]).part(1) == bare  # the spread of two holds it: t is 12.7
+    wide = Repeats([10.0, 10.1], [1.0, 1.0], [3.0, 3.0]).part(1)
+    assert (wide.se_j, wide.dof) == (pytest.approx(3 / math.sqrt(2)), math.inf)
     single = Repeats([10.0], [1.0], [3.0]).part(1)
-    assert single.se_j == pytest.approx(math.sqrt(3.0))
+    assert single.se_j == 3.0
     assert single.dof == math.inf
     assert "10 J" in str(single)
     assert Part(5.0, 0.0, 1.0, 1.0, 1).interval_j() == (5.0, 5.0)
+
+
+def test_the_gain_of_the_card_stays_in_the_phases_however_often_they_are_repeated():
+    """Twenty repeats tell each phase to a hair, and the card is off by 2.5 %: the interval must hold the truth."""
+    counted, seconds = TokenCount(1, 10, 10, 11, 11), [1.0] * 20
+    rng, held, held_without, n = np.random.default_rng(8), 0, 0, 300
+    for _ in range(n):
+        gain = math.exp(rng.normal(0, 0.025))
+        whole, first = (gain * rng.normal(joules, 0.2, 20) for joules in (100.0, 40.0))
+        repeats = [Repeats(x.tolist(), seconds, [0.1] * 20, (0.025 * x).tolist()) for x in (whole, first)]
+        decode = by_difference(repeats[0], repeats[1], counted).decode
+        held += decode.interval_j()[0] <= 60.0 <= decode.interval_j()[1]
+        lo_j, hi_j = replace(decode, gain_j=0.0).interval_j()
+        held_without += lo_j <= 60.0 <= hi_j
+    assert 0.92 <= held / n <= 0.98
+    assert held_without < 0.5 * n
 
 
 def test_repeats_without_an_error_and_with_gaps_are_refused_together():

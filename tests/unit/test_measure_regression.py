@@ -12,6 +12,7 @@ import pytest
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.core.types import Boundary, Origin
 from wattlane.measure.account import ABSENT, Energy, metered
+from wattlane.measure.energy.budget import Budget, Z
 from wattlane.measure.meters.simulated import SimulatedMeter
 from wattlane.measure.phases.design import SHAPES, SHORT, Capacity, LoadPoint, Shape, design, identifiability
 from wattlane.measure.phases.regression import LoadWindow, fit
@@ -298,13 +299,29 @@ def test_tokens_of_a_long_run_fall_into_the_windows_in_which_they_were_computed(
         count_in_windows(table, [1.0, 1.0])
 
 
+def test_the_gain_of_the_meter_scales_every_coefficient_and_is_in_its_interval():
+    """One gain in all windows: no residual shows it, and an interval of residuals alone misses the true joules."""
+    rng, held, held_without, n = np.random.default_rng(3), 0, 0, 120
+    for seed in range(n):
+        gain = math.exp(rng.normal(0, 0.025))
+        windows = [replace(w, energy_j=gain * w.energy_j) for w in synthetic(seed, sigma_j=5.0)]
+        one, bare = fit(windows, gain_sd=0.025), fit(windows)
+        held += one.coefficients["decode"].lo <= DECODE_J <= one.coefficients["decode"].hi
+        held_without += bare.coefficients["decode"].lo <= DECODE_J <= bare.coefficients["decode"].hi
+        assert one.coefficients["decode"].se == bare.coefficients["decode"].se
+    assert 0.9 <= held / n <= 0.99
+    assert held_without < 0.5 * n
+    mean_j, lo_j, hi_j = one.energy_j(decode_tokens=1000.0)
+    assert hi_j - lo_j >= 2 * Z * 0.025 * mean_j
+
+
 def test_windows_with_failures_absent_energy_or_unknown_tokens_are_refused():
     row = {"started_s": 0.0, "first_token_s": 2.0, "input_tokens": 9, "output_tokens": 2, "gaps_s": [0.1]}
-    joules = Energy(5.0, 4.0, 6.0, {}, "x", Boundary.GPU, Origin.MODELLED)
+    joules = Energy(Budget(5.0, {"tick": 1 / Z}), "x", Boundary.GPU, Origin.MODELLED)
     good = window_of(served([row]), "p", 1.0, joules)
     assert (good.prefill_tokens, good.decode_tokens, good.requests) == (9, 1, 1)
     assert good.energy_se_j == pytest.approx(1 / 1.96, rel=1e-3)
-    assert window_of(served([row]), "p", 1.0, replace(joules, energy_j_lo=5.0, energy_j_hi=5.0)).energy_se_j is None
+    assert window_of(served([row]), "p", 1.0, replace(joules, budget=Budget(5.0))).energy_se_j is None
     with pytest.raises(MeasurementError, match="energy of the window is absent"):
         window_of(served([row]), "p", 1.0, ABSENT)
     with pytest.raises(MeasurementError, match="1 of 2 requests did not complete"):

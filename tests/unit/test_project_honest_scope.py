@@ -14,6 +14,7 @@ from wattlane.cli.buckets import bucket_table
 from wattlane.cli.tables import headline, study_table
 from wattlane.core.types import Boundary, Origin
 from wattlane.measure.account import Energy
+from wattlane.measure.energy.budget import Budget
 from wattlane.report import page
 
 LABEL = "vLLM 0.11.0 defaults"
@@ -114,10 +115,10 @@ def test_f10_keys_of_a_summary_carry_the_baseline_beside_each_saving() -> None:
 
 
 def test_f10_a_measured_energy_says_measured_or_modelled_and_what_it_includes() -> None:
-    joules = {"energy_j": 5.0, "energy_j_lo": 4.0, "energy_j_hi": 6.0}
+    joules = Budget(5.0, bounds={"lag": 1.0})
     for boundary in Boundary:
         for status in (Origin.MEASURED, Origin.MODELLED):
-            text = str(Energy(**joules, source="x", boundary=boundary, status=status))
+            text = str(Energy(joules, source="x", boundary=boundary, status=status))
             assert text.endswith(f"{status.value}, {boundary.value}")
 
 

@@ -52,7 +52,7 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, supported: Iterable[str], hint: str = "") -> None:
         names = sorted(supported)
         near = difflib.get_close_matches(name, names, n=self.SHOWN // 2, cutoff=0.4)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
+        guess = f"; did you mean {near[0]!r}?" if near else "."
         shown = names if len(names) <= self.SHOWN else near or names[: self.SHOWN // 2]
         more = f", ... ({len(names)} in all)" if len(shown) < len(names) else ""
         tail = f" {hint}" if hint else ""

@@ -11,14 +11,14 @@ is measured.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wattlane.core.types import Boundary, Origin
+from wattlane.measure.energy.budget import Budget, scaled
 from wattlane.measure.energy.estimate import to_record, window_energy
-from wattlane.measure.energy.idle import IdleLevel
+from wattlane.measure.energy.idle import IdleLevel, above_idle
 from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.meters.cpu import cpu_tick_s
 from wattlane.measure.readings import Reading
@@ -30,37 +30,52 @@ GAIN_PART = "sensor_gain_j"
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Joules with their interval, the half-width each part alone would give, and where they come from.
+    """Joules with the parts of their error, and where they come from.
 
     Absent is None, never 0. `reasons` read "code: sentence" and say what was noticed about the sensor.
     """
 
-    energy_j: float | None = None
-    energy_j_lo: float | None = None
-    energy_j_hi: float | None = None
-    error_parts: dict[str, float] = field(default_factory=dict)
+    budget: Budget | None = None
     source: str | None = None
     boundary: Boundary | None = None
     status: Origin = Origin.ABSENT
     reasons: tuple[str, ...] = ()
 
     @property
-    def half_j(self) -> float:
-        """Half-width of the interval; 0 where there is none."""
-        return (
-            0.0 if self.energy_j_lo is None or self.energy_j_hi is None else (self.energy_j_hi - self.energy_j_lo) / 2
-        )
+    def energy_j(self) -> float | None:
+        """Joules; None where absent."""
+        return None if self.budget is None else self.budget.value
 
     @property
-    def random_half_j(self) -> float:
+    def energy_j_lo(self) -> float | None:
+        """Lower end of the 95 % interval."""
+        return None if self.budget is None else self.budget.lo
+
+    @property
+    def energy_j_hi(self) -> float | None:
+        """Upper end of the 95 % interval."""
+        return None if self.budget is None else self.budget.hi
+
+    @property
+    def error_parts(self) -> dict[str, float]:
+        """The half-width that each part alone would give."""
+        return {} if self.budget is None else self.budget.parts("j")
+
+    @property
+    def own_half_j(self) -> float | None:
         """Half-width without the sensor's gain, which is one for all windows of a card: what their differences have."""
-        return math.sqrt(max(self.half_j**2 - self.error_parts.get(GAIN_PART, 0.0) ** 2, 0.0))
+        return None if self.budget is None else self.budget.own_half
+
+    @property
+    def is_cpu_model(self) -> bool:
+        """Whether this is CPU seconds times assumed watts, which hold no idle energy."""
+        return (self.source or "").startswith(CPU_MODEL)
 
     def __str__(self) -> str:
-        if self.energy_j is None:
+        if self.budget is None:
             return "absent"
         scope = self.status.value if self.boundary is None else f"{self.status.value}, {self.boundary.value}"
-        return f"{self.energy_j:.4g} J [{self.energy_j_lo:.4g}, {self.energy_j_hi:.4g}] {scope}"
+        return f"{self.budget.value:.4g} J [{self.budget.lo:.4g}, {self.budget.hi:.4g}] {scope}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
@@ -68,6 +83,7 @@ class Energy:
             "energy_j": self.energy_j,
             "energy_j_lo": self.energy_j_lo,
             "energy_j_hi": self.energy_j_hi,
+            "own_half_j": self.own_half_j,
             "error_parts": self.error_parts,
             "source": self.source,
             "boundary": None if self.boundary is None else self.boundary.value,
@@ -86,83 +102,58 @@ def metered(readings: Sequence[Reading], start_s: float, end_s: float, *, align:
     found = window_energy(to_record(readings), start_s, end_s, align=align, max_gap_s=MAX_GAP_S) if readings else None
     if found is None:
         return ABSENT
-    first, budget = readings[0], found.energy_j
-    return Energy(
-        budget.value,
-        budget.lo,
-        budget.hi,
-        budget.parts("j"),
-        f"{first.source} {found.method}",
-        first.boundary,
-        first.origin,
-        found.reasons,
-    )
+    first = readings[0]
+    return Energy(found.energy_j, f"{first.source} {found.method}", first.boundary, first.origin, found.reasons)
 
 
-def above_idle(gross: Energy, length_s: float, idle: Energy, idle_s: float, level: IdleLevel) -> Energy:
-    """Return E − P_idle · T exactly, never clamped, where the idle window of `idle_s` gave `idle`; absent without both.
-
-    The gain of the sensor is shared, so that its two parts subtract.
-    """
-    if gross.energy_j is None or idle.energy_j is None:
+def net_of_idle(gross: Energy, length_s: float, idle: Energy, idle_s: float, level: IdleLevel) -> Energy:
+    """Return E − P_idle · T exactly, never clamped; `idle` is that of a window of `idle_s`; absent without either."""
+    if gross.budget is None or idle.budget is None:
         return ABSENT
-    scale = length_s / idle_s
-    parts = {
-        "gross_j": gross.random_half_j,
-        "idle_j": idle.random_half_j * scale,
-        GAIN_PART: abs(gross.error_parts.get(GAIN_PART, 0.0) - idle.error_parts.get(GAIN_PART, 0.0) * scale),
-    }
-    net_j, half_j = gross.energy_j - idle.energy_j / idle_s * length_s, math.hypot(*parts.values())
-    source = f"{gross.source}, above idle ({level.value})"
-    return replace(
-        gross, energy_j=net_j, energy_j_lo=net_j - half_j, energy_j_hi=net_j + half_j, error_parts=parts, source=source
-    )
+    net = above_idle(gross.budget, length_s, idle.budget, idle_s)
+    return replace(gross, budget=net, source=f"{gross.source}, above idle ({level.value})")
 
 
 def modelled_cpu(cpu_s: float | None, cpu_w: float) -> Energy:
     """Return CPU seconds times assumed watts per busy core; the error of the assumption itself is not known."""
     if cpu_s is None:
         return ABSENT
-    energy_j, error_j = cpu_s * cpu_w, 2 * cpu_tick_s() * cpu_w
     return Energy(
-        energy_j,
-        max(energy_j - error_j, 0.0),
-        energy_j + error_j,
-        {"cpu_tick_j": error_j},
+        Budget(cpu_s * cpu_w, bounds={"cpu_tick": 2 * cpu_tick_s() * cpu_w}),
         f"{CPU_MODEL} x {cpu_w:g} W per busy core (assumed)",
         Boundary.CPU_PACKAGE,
         Origin.MODELLED,
     )
 
 
-def split(total: Energy, spans: Spans, idle_w: float | None) -> tuple[Energy, Energy]:
+def split(total: Energy, spans: Spans, idle: Energy = ABSENT, idle_s: float = 0.0) -> tuple[Energy, Energy]:
     """Return (prefill, decode) energy; both absent when the total is, or when nothing was active.
 
-    With `idle_w` the seconds in which nothing was active are charged at it first; without, the total is taken to hold
-    no idle energy (CPU seconds do not).
+    The seconds in which nothing was active are charged at the power of the idle window (`idle`, of `idle_s`) first.
+    Where that is absent they drew between nothing and the mean power: the bound "idle". CPU seconds hold no idle draw.
     """
-    if total.energy_j is None or total.energy_j_lo is None or total.energy_j_hi is None or spans.busy_s <= 0:
+    busy = _busy(total, spans, idle, idle_s)
+    if busy is None or busy.value < 0:
         return ABSENT, ABSENT
-    idle_j = (idle_w or 0.0) * spans.idle_s
-    if idle_j > total.energy_j:
-        return ABSENT, ABSENT
-    meter_j = (total.energy_j_hi - total.energy_j_lo) / 2
 
     def phase(only_s: float) -> Energy:
-        assert total.energy_j is not None
         share, half_overlap = only_s / spans.busy_s, spans.both_s / 2 / spans.busy_s
-        net_j = total.energy_j - idle_j
-        mean_j = net_j * (share + half_overlap)
-        parts = {"overlap_j": net_j * half_overlap, "meter_j": meter_j * (share + half_overlap)}
-        error_j = parts["overlap_j"] + parts["meter_j"]
-        return replace(
-            total,
-            energy_j=mean_j,
-            energy_j_lo=max(mean_j - error_j, 0.0),
-            energy_j_hi=mean_j + error_j,
-            error_parts=parts,
-            source=f"{total.source}, divided by time ({spans.method})",
-            status=Origin.MODELLED,
-        )
+        own = scaled(busy, share + half_overlap)
+        own = replace(own, bounds={**own.bounds, "overlap": busy.value * half_overlap})
+        source = f"{total.source}, divided by time ({spans.method})"
+        return replace(total, budget=own, source=source, status=Origin.MODELLED)
 
     return phase(spans.prefill_only_s), phase(spans.decode_only_s)
+
+
+def _busy(total: Energy, spans: Spans, idle: Energy, idle_s: float) -> Budget | None:
+    """Return the energy of the seconds in which a phase was active; None where there is none to divide."""
+    if total.budget is None or not spans.busy_s > 0:
+        return None
+    if total.is_cpu_model or not spans.idle_s > 0:
+        return total.budget
+    if idle.budget is not None:
+        return above_idle(total.budget, spans.idle_s, idle.budget, idle_s)
+    unknown = total.budget.value * spans.idle_s / spans.window_s / 2
+    kept = scaled(total.budget, 1 - spans.idle_s / spans.window_s / 2)
+    return replace(kept, bounds={**kept.bounds, "idle": abs(unknown)})

@@ -13,7 +13,7 @@ from wattlane.core.provenance import Provenance
 from wattlane.core.served import latency
 from wattlane.core.types import Origin, Outcome, Slo
 from wattlane.core.workload import Workload
-from wattlane.measure.account import ABSENT, CPU_MODEL, Energy, above_idle, metered, modelled_cpu, split
+from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, net_of_idle, split
 from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.idling import NOTHING_BEFORE, Before, levels
 from wattlane.measure.pick import Picked
@@ -78,7 +78,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
     idle_s = 0.0 if driven.idle_edges_s is None else driven.idle_edges_s[1] - driven.idle_edges_s[0]
     idle_w = None if idle.energy_j is None else idle.energy_j / idle_s
     spans = find_spans(table, window_s)
-    prefill, decode = split(energy, spans, idle_w)
+    prefill, decode = split(energy, spans, idle, idle_s)
     input_tokens, output_tokens = int(done["input_tokens"].sum()), int(done["output_tokens"].sum())
     seen = Circumstances(
         energy=energy,
@@ -111,7 +111,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         output_tokens=output_tokens,
         window_s=window_s,
         energy=energy,
-        net=above_idle(energy, window_s, idle, idle_s, IdleLevel.WEIGHTS_LOADED),
+        net=net_of_idle(energy, window_s, idle, idle_s, IdleLevel.WEIGHTS_LOADED),
         idle_w=idle_w,
         idle=levels(driven.before, recorder.readings, asked.picked.reason, idle, idle_s),
         prefill=PhaseResult(prefill, spans.prefill_s, input_tokens - int(done["cached_tokens"].sum())),
@@ -129,7 +129,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
 
 
 def _devices(energy: Energy, recorder: Recorder) -> tuple[str, ...]:
-    is_modelled = energy.status is Origin.ABSENT or (energy.source or "").startswith(CPU_MODEL)
+    is_modelled = energy.status is Origin.ABSENT or energy.is_cpu_model
     first = recorder.readings[0].channels if recorder.readings and not is_modelled else ()
     return tuple(channel.device for channel in first)
 

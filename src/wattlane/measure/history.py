@@ -5,8 +5,9 @@
 
 Times are Unix seconds. What was kept is scraped every 15 to 60 s from a cache: the window's edges are interpolated, the
 interval says what that costs, and a window that holds few scrapes or renewals is warned of or quarantined. Each GPU is
-worked out apart, since those of several hosts were not scraped at the same instants; their errors are added, not
-squared, because the sensors' gain may be shared. `save_history` writes a record for `wattlane.measure.joining.join`.
+worked out apart, since those of several hosts were not scraped at the same instants. Of their errors the random parts
+add in squares, gain and bounds in full, because the sensors' gain may be shared. `save_history` writes a record for
+`wattlane.measure.joining.join`.
 Source: https://prometheus.io/docs/prometheus/latest/querying/api/ (instant query of a range vector).
 """
 
@@ -20,6 +21,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.files import write_json, write_parquet
 from wattlane.core.types import Boundary
 from wattlane.measure.account import ABSENT, Energy, metered
+from wattlane.measure.energy.budget import total
 from wattlane.measure.readings import Channel, Reading
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.refresh import Refresh
@@ -148,11 +150,7 @@ def _readings(uuid: str, gpu: _Gpu) -> list[Reading]:
 
 
 def _sum(energies: Sequence[Energy]) -> Energy:
-    known = [energy for energy in energies if energy.energy_j is not None]
+    known = [energy.budget for energy in energies if energy.budget is not None]
     if not known or len(known) < len(energies):
         return ABSENT
-    value_j, half_j = sum(e.energy_j or 0.0 for e in known), sum(e.half_j for e in known)
-    parts = {name: sum(e.error_parts.get(name, 0.0) for e in known) for name in known[0].error_parts}
-    return replace(
-        known[0], energy_j=value_j, energy_j_lo=value_j - half_j, energy_j_hi=value_j + half_j, error_parts=parts
-    )
+    return replace(energies[0], budget=total(known))

@@ -18,6 +18,7 @@ from typing import Any
 from wattlane.core.errors import MeasurementError
 from wattlane.core.types import Origin
 from wattlane.measure.account import ABSENT, Energy, metered
+from wattlane.measure.energy.budget import scaled
 from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.engines.cuda_context import held_context
 from wattlane.measure.meters.nvml import NvmlMeter, cards
@@ -48,11 +49,11 @@ class Idle:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
-        half_w = None if self.power_w is None else self.energy.half_j / self.length_s
+        power = None if self.energy.budget is None else scaled(self.energy.budget, 1 / self.length_s)
         return {
             "power_w": self.power_w,
-            "power_w_lo": None if self.power_w is None or half_w is None else self.power_w - half_w,
-            "power_w_hi": None if self.power_w is None or half_w is None else self.power_w + half_w,
+            "power_w_lo": None if power is None else power.lo,
+            "power_w_hi": None if power is None else power.hi,
             "length_s": self.length_s,
             "source": self.energy.source,
             "status": self.energy.status.value,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattlane.core.types import Origin, Outcome
-from wattlane.measure.account import CPU_MODEL, Energy
+from wattlane.measure.account import Energy
 from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.spans import Spans
 from wattlane.measure.validity.codes import Code, Level
@@ -91,7 +91,7 @@ def _energy_reasons(seen: Circumstances) -> list[str]:
             f"; its readings leave gaps above {MAX_GAP_S:g} s or a counter that never moved" if seen.has_meter else ""
         )
         return [f"energy_absent: {seen.meter_reason}{gaps}{advice}"]
-    if (seen.energy.source or "").startswith(CPU_MODEL):
+    if seen.energy.is_cpu_model:
         return [
             f"energy_modelled: no usable sensor ({seen.meter_reason}); {seen.energy.source}; the interval does not "
             "hold the error of that assumption"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+ENERGY_UNITS = ("_j", "_w", "_j_per_request", "_j_per_output_token")
 METRICS = (
     "window_s",
     "energy_j",
@@ -23,3 +24,8 @@ METRICS = (
     "requests_per_s",
     "cpu_seconds",
 )
+
+
+def is_energy(metric: str) -> bool:
+    """Return whether a metric is an energy or a power."""
+    return metric.endswith(ENERGY_UNITS)

@@ -6,6 +6,7 @@ batch_mean = Σ time in flight of each request / time in which any was        ba
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,7 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
         "energy_j": _per(total_j, passes),
         "energy_j_lo": _per(energy["energy_j_lo"], passes),
         "energy_j_hi": _per(energy["energy_j_hi"], passes),
+        "energy_own_half_j": _per(_own_half_j(energy), passes),
         "energy_gain_half_j": _per(energy["error_parts"].get(GAIN_PART), passes),
         "energy_status": energy["status"],
         "energy_source": energy["source"],
@@ -85,6 +87,14 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def meter_halves(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return half-widths over the energy of a row: of what its window has alone, and of the gain of its card."""
+    energy_j, own_j, gain_j = (row.get(name) for name in ("energy_j", "energy_own_half_j", "energy_gain_half_j"))
+    if not energy_j:
+        return 0.0, 0.0
+    return (own_j or 0.0) / abs(energy_j), (gain_j or 0.0) / abs(energy_j)
+
+
 def per_request(served: pl.DataFrame) -> dict[str, np.ndarray]:
     """Return per completed request, in order of id: `request_id`, and seconds of `ttft`, `tbt` (mean gap), `e2e`."""
     done = served.filter(served["outcome"] == RequestOutcome.COMPLETED.value).sort("request_id")
@@ -96,6 +106,14 @@ def per_request(served: pl.DataFrame) -> dict[str, np.ndarray]:
         "tbt": done["gaps_s"].list.mean().cast(float).to_numpy().astype(float),
         "e2e": done["end_s"].cast(float).to_numpy() - arrival,
     }
+
+
+def _own_half_j(energy: Mapping[str, Any]) -> float | None:
+    """Return the half-width without gain; of a file that does not state it, from the whole interval."""
+    if energy.get("own_half_j") is not None or energy["energy_j_lo"] is None:
+        return energy.get("own_half_j")
+    half_j, gain_j = (energy["energy_j_hi"] - energy["energy_j_lo"]) / 2, energy["error_parts"].get(GAIN_PART, 0.0)
+    return math.sqrt(max(half_j**2 - gain_j**2, 0.0))
 
 
 def _over_requests(served: pl.DataFrame) -> dict[str, float | None]:

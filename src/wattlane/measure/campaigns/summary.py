@@ -1,7 +1,12 @@
 """What a campaign found, cell by cell: means with 95 % intervals over the repeats, and the spread over requests apart.
 
 `sd_over_repeats` is how much a cell's figure moves from trial to trial; `sd_over_requests` how much requests differ
-within a trial (root of the mean variance). They answer different questions and are never mixed.
+within a trial (root of the mean variance). They answer different questions and are never mixed. The interval of an
+energy holds the meter too:
+
+    half² = max(t · sd / √n, sqrt(Σ own²) / n)² + gain²      own: half-width of one window without the sensor's gain
+
+Two trials may agree by chance, so that the spread is not taken below the windows' own error; trials do not reduce gain.
 """
 
 from __future__ import annotations
@@ -12,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from wattlane.measure.campaigns.cells import Cell
 from wattlane.measure.campaigns.grid import Grid, RepeatsSection
-from wattlane.measure.campaigns.metrics import METRICS
-from wattlane.measure.campaigns.rows import OVER_REQUESTS, is_measured
+from wattlane.measure.campaigns.metrics import METRICS, is_energy
+from wattlane.measure.campaigns.rows import OVER_REQUESTS, is_measured, meter_halves
+from wattlane.measure.energy.budget import Budget, Z, over_repeats
 from wattlane.measure.spread import LEVEL, Spread, spread
 
 if TYPE_CHECKING:
@@ -36,15 +42,38 @@ def enough(rows: Sequence[Row], repeats: RepeatsSection) -> str | None:
         return f"{repeats.at_least} trials, as asked"
     if len(rows) >= repeats.cap:
         return f"cap of {repeats.cap} trials reached"
-    values = values_of(rows, repeats.metric)
-    if not values:
+    found = spread(values_of(rows, repeats.metric))
+    if found is None:
         return f"{repeats.metric} is absent in all {len(rows)} trials; no interval can narrow"
-    found = spread(values)
-    return f"interval of {repeats.metric} is narrow enough" if found and _is_narrow(found, repeats) else None
+    metered = _over_trials(rows, repeats.metric)
+    half = found.half_width if metered is None else metered.random_half
+    return f"interval of {repeats.metric} is narrow enough" if _is_narrow(found, half, repeats) else None
 
 
-def _is_narrow(found: Spread, repeats: RepeatsSection) -> bool:
-    half = found.half_width
+def estimate(rows: Sequence[Row], metric: str) -> dict[str, Any] | None:
+    """Return mean and interval of a metric over the valid trials, with the parts of it; None where no trial has it."""
+    found = spread(values_of(rows, metric))
+    if found is None:
+        return None
+    whole = _over_trials(rows, metric)
+    if whole is None:
+        return found.as_dict()
+    return {**found.as_dict(), "lo": whole.lo, "hi": whole.hi, "error_parts": whole.parts("half")}
+
+
+def _over_trials(rows: Sequence[Row], metric: str) -> Budget | None:
+    """Return the mean energy of the valid trials with the meter's parts; None below two, or for other metrics."""
+    good = [row for row in rows if is_measured(row) and row.get(metric) is not None]
+    if len(good) < 2 or not is_energy(metric):
+        return None
+    budgets = []
+    for row in good:
+        value, (own, gain) = float(row[metric]), meter_halves(row)
+        budgets.append(Budget(value, {"window": own * abs(value) / Z}, {"sensor_gain": gain * abs(value) / Z}))
+    return over_repeats(budgets)
+
+
+def _is_narrow(found: Spread, half: float | None, repeats: RepeatsSection) -> bool:
     if half is None:
         return False
     wide = repeats.relative is not None and half > repeats.relative * abs(found.mean)
@@ -53,7 +82,6 @@ def _is_narrow(found: Spread, repeats: RepeatsSection) -> bool:
 
 def cell_summary(cell: Cell, rows: Sequence[Row], repeats: RepeatsSection, closed: str | None) -> dict[str, Any]:
     """Return a cell's configuration, its trials by status, and its estimates."""
-    found = {metric: spread(values_of(rows, metric)) for metric in METRICS}
     statuses = [str(row["status"]) for row in rows]
     why = [str(row["reasons"]) for row in rows if not is_measured(row)]
     return {
@@ -62,7 +90,7 @@ def cell_summary(cell: Cell, rows: Sequence[Row], repeats: RepeatsSection, close
         "statuses": {status: statuses.count(status) for status in sorted(set(statuses))},
         "stopped": closed or enough(rows, repeats),
         "reasons": list(dict.fromkeys(why)),
-        "estimates": {metric: None if one is None else one.as_dict() for metric, one in found.items()},
+        "estimates": {metric: estimate(rows, metric) for metric in METRICS},
         "sd_over_requests": {f"{name}_s": _within(rows, f"{name}_sd_over_requests_s") for name in OVER_REQUESTS},
         "energy_status": sorted({str(row["energy_status"]) for row in rows if is_measured(row)}),
         "boundary": sorted({str(row["boundary"]) for row in rows if is_measured(row) and row["boundary"]}),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wattlane.measure.campaigns.metrics import is_energy
 from wattlane.measure.campaigns.rows import per_request
 from wattlane.measure.comparing.blocks import block_mean
 from wattlane.measure.comparing.meter_error import MeterError, meter_error
@@ -33,7 +34,6 @@ SERIES_METRICS = (
     "energy_j_per_output_token",
 )
 REQUEST_METRICS = ("ttft", "tbt", "e2e")
-ENERGY_UNITS = ("_j", "_w", "_j_per_request", "_j_per_output_token")
 
 
 class Verdict(StrEnum):
@@ -72,11 +72,6 @@ class Difference:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "verdict": self.verdict.value}
-
-
-def is_energy(metric: str) -> bool:
-    """Return whether a metric is an energy or a power."""
-    return metric.endswith(ENERGY_UNITS)
 
 
 def between_trials(a: Mapping[int, Figures], b: Mapping[int, Figures], alike: bool) -> list[Difference]:

@@ -19,9 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wattlane.measure.campaigns.rows import meter_halves
+
 Row = Mapping[str, Any]
 CARD = "card"
-GAIN = "energy_gain_half_j"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def meter_error(pairs: Sequence[tuple[Row, Row]], metric: str) -> MeterError:
     shares: dict[str, float] = defaultdict(float)
     for pair in pairs:
         for side, row in enumerate(pair):
-            value, (random, own_gain) = float(row[metric]), _relative(row)
+            value, (random, own_gain) = float(row[metric]), meter_halves(row)
             gain = max(gain, own_gain)
             squares[side] += (random * value) ** 2
             card = row.get(CARD) or f"unknown, side {side}"
@@ -57,12 +58,3 @@ def meter_error(pairs: Sequence[tuple[Row, Row]], metric: str) -> MeterError:
         beside,
         gain * abs(ratio) * math.hypot(*shares.values()),
     )
-
-
-def _relative(row: Row) -> tuple[float, float]:
-    """Return half-widths over the energy, from the random parts with the bounds, and from the gain."""
-    energy_j, lo, hi = row["energy_j"], row["energy_j_lo"], row["energy_j_hi"]
-    if not energy_j or lo is None or hi is None:
-        return 0.0, 0.0
-    half, gain = (hi - lo) / 2, row.get(GAIN) or 0.0
-    return math.sqrt(max(half**2 - gain**2, 0.0)) / abs(energy_j), gain / abs(energy_j)

@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist, fmean, stdev
 
 from wattlane.core.errors import InputError
+from wattlane.measure.spread import LEVEL, t_quantile
 
-LEVEL = 0.95
 GAIN_SD = 0.025  # relative; about 5 % is quoted for GPU sensors (arXiv 2312.02741), taken as two standard deviations
-# Student's t at 0.975 for 1 to 30 degrees of freedom.
-_T_975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 
 
@@ -31,7 +26,7 @@ Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 class Budget:
     """A value with its parts: `random` and `systematic` are standard deviations, `bounds` half-widths, in its unit.
 
-    Names: tick, edges, gaps, samples, sensor_gain, tokens, repeats, aliasing, lag.
+    Names: tick, edges, samples, tokens, repeats; sensor_gain; gaps, aliasing, lag, overlap, idle, cpu_tick.
     """
 
     value: float
@@ -48,6 +43,11 @@ class Budget:
     def random_half(self) -> float:
         """Half-width from the random parts alone: what comparisons on one card are limited by."""
         return Z * math.hypot(*self.random.values())
+
+    @property
+    def own_half(self) -> float:
+        """Half-width without the systematic parts, which all windows of a card share: what their differences have."""
+        return self.random_half + sum(self.bounds.values())
 
     @property
     def lo(self) -> float:
@@ -68,6 +68,27 @@ class Budget:
         return f"{self.value:.4g} ± {self.half:.2g}"
 
 
+def scaled(energy: Budget, factor: float) -> Budget:
+    """Return the budget of a share of an energy, or of its power: value and parts times `factor` (at least 0)."""
+    return Budget(
+        energy.value * factor,
+        _times(energy.random, factor),
+        _times(energy.systematic, factor),
+        _times(energy.bounds, factor),
+    )
+
+
+def total(parts: Sequence[Budget]) -> Budget:
+    """Return the sum over devices: random parts add in squares, systematic ones and bounds in full (one gain)."""
+    names = sorted({name for part in parts for name in part.random})
+    return Budget(
+        math.fsum(part.value for part in parts),
+        {name: math.hypot(*(part.random.get(name, 0.0) for part in parts)) for name in names},
+        _sums([part.systematic for part in parts]),
+        _sums([part.bounds for part in parts]),
+    )
+
+
 def per_token(energy: Budget, tokens: int, tokens_sd: float = 0.0) -> Budget:
     """Return energy per token; an uncertain count (`tokens_sd`, tokens) adds the part "tokens".
 
@@ -76,13 +97,8 @@ def per_token(energy: Budget, tokens: int, tokens_sd: float = 0.0) -> Budget:
     """
     if tokens < 1 or tokens_sd < 0:
         raise InputError(f"tokens is {tokens} with sd {tokens_sd}; expected at least 1 token and an sd of at least 0")
-    ratio = energy.value / tokens
-    return Budget(
-        ratio,
-        {**_over(energy.random, tokens), "tokens": abs(ratio) * tokens_sd / tokens},
-        _over(energy.systematic, tokens),
-        _over(energy.bounds, tokens),
-    )
+    each = scaled(energy, 1 / tokens)
+    return replace(each, random={**each.random, "tokens": abs(each.value) * tokens_sd / tokens})
 
 
 def over_repeats(repeats: Sequence[Budget]) -> Budget:
@@ -98,14 +114,13 @@ def over_repeats(repeats: Sequence[Budget]) -> Budget:
     if n < 2:
         raise InputError(f"found {n} repeats; expected at least 2 for a spread")
     values = [repeat.value for repeat in repeats]
-    t = _T_975[n - 2] if n - 2 < len(_T_975) else Z * (1 + (Z**2 + 1) / (4 * (n - 1)))
-    seen = t / Z * stdev(values) / math.sqrt(n)
+    seen = t_quantile(LEVEL, n - 1) / Z * stdev(values) / math.sqrt(n)
     within = math.sqrt(fmean(math.hypot(*r.random.values()) ** 2 for r in repeats) / n)
     return Budget(
         fmean(values),
         {"repeats": max(seen, within)},
-        _mean([r.systematic for r in repeats]),
-        _mean([r.bounds for r in repeats]),
+        _times(_sums([r.systematic for r in repeats]), 1 / n),
+        _times(_sums([r.bounds for r in repeats]), 1 / n),
     )
 
 
@@ -121,10 +136,10 @@ def difference(a: Budget, b: Budget, *, same_card: bool) -> Budget:
     return Budget(a.value - b.value, random, systematic, bounds)
 
 
-def _over(parts: Mapping[str, float], tokens: int) -> dict[str, float]:
-    return {name: size / tokens for name, size in parts.items()}
+def _times(parts: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {name: size * factor for name, size in parts.items()}
 
 
-def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = sorted({name for part in parts for name in part})
-    return {name: fmean(part.get(name, 0.0) for part in parts) for name in names}
+    return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in names}

@@ -5,7 +5,6 @@ net = gross − P_idle · T       exactly, never clamped: a net below 0 says tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from wattlane.core.errors import InputError
@@ -20,54 +19,21 @@ class IdleLevel(StrEnum):
     WEIGHTS_LOADED = "weights_loaded"
 
 
-@dataclass(frozen=True, slots=True)
-class IdleLevels:
-    """Idle power, watts, at each level; None where it was not measured."""
+def above_idle(gross: Budget, length_s: float, idle: Budget, idle_s: float) -> Budget:
+    """Return `gross` less `length_s` seconds at the power of an idle window (`idle`, joules of `idle_s` seconds).
 
-    no_context_w: Budget | None = None
-    context_w: Budget | None = None
-    weights_loaded_w: Budget | None = None
-
-    def at(self, level: IdleLevel) -> Budget:
-        """Return the power of a level.
-
-        Raises:
-            InputError: it was not measured.
-        """
-        found: Budget | None = getattr(self, f"{level.value}_w")
-        if found is None:
-            known = [each.value for each in IdleLevel if getattr(self, f"{each.value}_w") is not None]
-            raise InputError(
-                f"idle power at level {level.value} was not measured; measured: {', '.join(known) or 'none'}"
-            )
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class GrossNet:
-    """Energy of a window as metered, and above an idle level over its length."""
-
-    gross_j: Budget
-    net_j: Budget
-    level: IdleLevel
-    idle_w: float
-    length_s: float
-
-
-def above_idle(gross_j: Budget, length_s: float, idle: IdleLevels, level: IdleLevel) -> GrossNet:
-    """Return gross and net energy; parts shared by the card (sensor gain) subtract, the others add in squares.
+    Parts shared by the card (sensor gain) subtract; the random ones add in squares, the bounds in full.
 
     Raises:
-        InputError: that idle level was not measured, or `length_s` is not above 0.
+        InputError: a length is not above 0.
     """
-    if not length_s > 0:
-        raise InputError(f"length_s is {length_s}; expected seconds above 0")
-    idle_w = idle.at(level)
-    names = {*gross_j.systematic, *idle_w.systematic}
-    net = Budget(
-        gross_j.value - idle_w.value * length_s,
-        {**gross_j.random, **{f"idle_{name}": sd * length_s for name, sd in idle_w.random.items()}},
-        {n: abs(gross_j.systematic.get(n, 0.0) - idle_w.systematic.get(n, 0.0) * length_s) for n in sorted(names)},
-        {**gross_j.bounds, **{f"idle_{name}": half * length_s for name, half in idle_w.bounds.items()}},
+    if not (length_s > 0 and idle_s > 0):
+        raise InputError(f"the window lasts {length_s} s and the idle one {idle_s} s; expected seconds above 0")
+    scale = length_s / idle_s
+    names = {*gross.systematic, *idle.systematic}
+    return Budget(
+        gross.value - idle.value / idle_s * length_s,
+        {**gross.random, **{f"idle_{name}": sd * scale for name, sd in idle.random.items()}},
+        {n: abs(gross.systematic.get(n, 0.0) - idle.systematic.get(n, 0.0) * scale) for n in sorted(names)},
+        {**gross.bounds, **{f"idle_{name}": half * scale for name, half in idle.bounds.items()}},
     )
-    return GrossNet(gross_j, net, level, idle_w.value, length_s)

@@ -9,6 +9,7 @@ when it was done. Both phases share the boundary, so they sum to the whole as ex
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from typing import Protocol, TypeVar
 
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.core.types import Origin
-from wattlane.measure.account import ABSENT, metered
+from wattlane.measure.account import metered
+from wattlane.measure.energy.budget import Z
 from wattlane.measure.phases.part import Repeats, Split
 from wattlane.measure.readings import Reading
 from wattlane.measure.tokens import TokenCount
@@ -86,37 +88,48 @@ def by_boundary(readings: Sequence[Reading], runs: Sequence[Edges], counted: Tok
         raise InputError(
             f"found {len(runs)} runs and {counted.decode_tokens} decoded tokens; expected at least 1 of each"
         )
-    prefill = _repeats(readings, [(run.start_s, run.boundary_s) for run in runs])
-    decode = _repeats(readings, [(run.boundary_s, run.end_s) for run in runs])
-    whole = _repeats(readings, [(run.start_s, run.end_s) for run in runs])
-    origin = Origin.MODELLED if any(r.origin is Origin.MODELLED for r in readings) else Origin.MEASURED
+    prefill = repeats_of(readings, [(run.start_s, run.boundary_s) for run in runs])
+    decode = repeats_of(readings, [(run.boundary_s, run.end_s) for run in runs])
+    whole = repeats_of(readings, [(run.start_s, run.end_s) for run in runs])
     total = whole.part(counted.output_effective_tokens)
     parts = (prefill.part(counted.input_effective_tokens), decode.part(counted.decode_tokens))
     note = (
         f"decode_tokens: decode covers {counted.decode_tokens} of {counted.output_effective_tokens} output tokens; the "
         "first of each row is made in prefill"
     )
-    split = Split(*parts, total, METHOD, (note,), origin)
+    split = Split(*parts, total, METHOD, (note,), origin_of(readings))
     return replace(split, notes=(note, *_residual(split)))
 
 
-def _repeats(readings: Sequence[Reading], windows: Sequence[tuple[float, float]]) -> Repeats:
+def repeats_of(readings: Sequence[Reading], windows: Sequence[tuple[float, float]]) -> Repeats:
+    """Return the metered energies of `windows` as repeats of one run.
+
+    Raises:
+        MeasurementError: the meter has no energy for one of them.
+    """
     reach = (readings[0].time_s, readings[-1].time_s) if readings else (0.0, 0.0)
-    energies = [
-        metered(readings, start_s, end_s) if reach[0] <= start_s and end_s <= reach[1] else ABSENT
+    budgets = [
+        metered(readings, start_s, end_s).budget if reach[0] <= start_s and end_s <= reach[1] else None
         for start_s, end_s in windows
     ]
-    missing = [i for i, energy in enumerate(energies) if energy.energy_j is None]
-    if missing:
+    known = [budget for budget in budgets if budget is not None]
+    if len(known) < len(windows):
         raise MeasurementError(
-            f"the meter has no energy for {len(missing)} of {len(windows)} windows, first in run {missing[0]}; "
-            "expected readings around both edges; record from before the first run to after the last"
+            f"the meter has no energy for {len(windows) - len(known)} of {len(windows)} windows, first in run "
+            f"{budgets.index(None)}; expected readings around both edges; record from before the first run to after "
+            "the last"
         )
     return Repeats(
-        [energy.energy_j for energy in energies if energy.energy_j is not None],
+        [budget.value for budget in known],
         [end_s - start_s for start_s, end_s in windows],
-        [energy.random_half_j for energy in energies],
+        [budget.own_half / Z for budget in known],
+        [math.hypot(*budget.systematic.values()) for budget in known],
     )
+
+
+def origin_of(readings: Sequence[Reading]) -> Origin:
+    """Return modelled where any reading is."""
+    return Origin.MODELLED if any(r.origin is Origin.MODELLED for r in readings) else Origin.MEASURED
 
 
 def _residual(split: Split) -> list[str]:

@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from wattlane.core.errors import InputError
-from wattlane.core.types import Origin
-from wattlane.measure.account import metered
+from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.engines.inprocess import InProcess, Prompts, Stretch
-from wattlane.measure.phases.boundary import Edges, by_boundary
+from wattlane.measure.phases.boundary import Edges, by_boundary, origin_of, repeats_of
 from wattlane.measure.phases.difference import by_difference
 from wattlane.measure.phases.disagree import Disagreement, compare
-from wattlane.measure.phases.part import Repeats, Split
+from wattlane.measure.phases.part import Split
 from wattlane.measure.readings import Meter, Reading
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.tokens import TokenCount
@@ -111,24 +109,12 @@ def _with_energy(
     found: TwoWays, readings: list[Reading], edges: list[Edges], firsts: list[Stretch], wholes: list[Stretch]
 ) -> TwoWays:
     inside = by_boundary(readings, edges, found.tokens)
-    energies = [_repeats(readings, stretches) for stretches in (wholes, firsts)]
-    if any(repeats is None for repeats in energies):
+    try:
+        whole, first = (repeats_of(readings, [(s.start_s, s.end_s) for s in runs]) for runs in (wholes, firsts))
+    except MeasurementError:
         return TwoWays(found.tokens, found.boundary_s, found.difference_s, inside)
-    whole, first = energies
-    assert whole is not None
-    assert first is not None
-    origin = Origin.MODELLED if any(r.origin is Origin.MODELLED for r in readings) else Origin.MEASURED
-    apart = by_difference(whole, first, found.tokens, origin)
+    apart = by_difference(whole, first, found.tokens, origin_of(readings))
     return TwoWays(found.tokens, found.boundary_s, found.difference_s, inside, apart, compare(inside, apart))
-
-
-def _repeats(readings: list[Reading], stretches: list[Stretch]) -> Repeats | None:
-    energies = [metered(readings, stretch.start_s, stretch.end_s) for stretch in stretches]
-    joules = [e.energy_j for e in energies if e.energy_j is not None]
-    if len(joules) < len(stretches):
-        return None
-    halves = [e.random_half_j for e in energies]
-    return Repeats(joules, [stretch.duration_s for stretch in stretches], halves)
 
 
 def _durations(durations: tuple[Duration, Duration]) -> dict[str, dict[str, float]]:

@@ -36,12 +36,16 @@ PROBES = (Shape("prefill", 256, 1), Shape("decode", 1, 64))
 
 @dataclass(frozen=True, slots=True)
 class DesignRun:
-    """Windows of a driven design with the served rows of each, in the order they were driven."""
+    """Windows of a driven design with the served rows of each, in the order they were driven.
+
+    `gain_sd` is the relative standard deviation of the meter's gain, one in all windows.
+    """
 
     windows: tuple[LoadWindow, ...]
     tables: tuple[pl.DataFrame, ...]
     origin: Origin
     boundary: str | None
+    gain_sd: float = 0.0
 
 
 def split_over_http(
@@ -90,7 +94,8 @@ def split_over_http(
     }
     path = Path(out) / FILE
     try:
-        found = fit(run.windows, has_idle=source is not None, misfit_limit=misfit_limit, origin=run.origin)
+        has_idle = source is not None
+        found = fit(run.windows, has_idle=has_idle, misfit_limit=misfit_limit, origin=run.origin, gain_sd=run.gain_sd)
     except MeasurementError as refusal:
         write_json(path, KIND, {**body, "fit": None, "refused": str(refusal)})
         raise
@@ -142,7 +147,13 @@ def drive_design(
     found = list(_driven(engine, plan, seed, meter, cpu_watts, limit_s))
     origin = Origin.MODELLED if any(energy.status is Origin.MODELLED for _, _, energy in found) else Origin.MEASURED
     boundary = None if found[0][2].boundary is None else found[0][2].boundary.value
-    return DesignRun(tuple(window for window, _, _ in found), tuple(table for _, table, _ in found), origin, boundary)
+    windows, tables, energies = zip(*found, strict=True)
+    return DesignRun(windows, tables, origin, boundary, max(_gain_sd(energy) for energy in energies))
+
+
+def _gain_sd(energy: Energy) -> float:
+    gain_j = 0.0 if energy.budget is None else energy.budget.systematic.get("sensor_gain", 0.0)
+    return gain_j / abs(energy.energy_j) if energy.energy_j else 0.0
 
 
 def _driven(

@@ -1,7 +1,9 @@
 """Energy of one phase with its standard error, and the two parts of a run.
 
-interval = mean ± t(level, dof) · se
+interval = mean ± sqrt((t(level, dof) · se)² + (z · gain)²)
 sum or difference of independent parts: se² = Σ se_i²,  dof = se⁴ / Σ (se_i⁴ / dof_i)   (Welch–Satterthwaite)
+
+The gain of the sensor is one in all windows of a card: repeats do not reduce it, and in a difference it subtracts.
 """
 
 from __future__ import annotations
@@ -22,17 +24,22 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Mean joules and seconds of a phase in one run, the standard error of the joules, and the tokens it covers."""
+    """Mean joules and seconds of a phase in one run, the standard error of the joules, and the tokens it covers.
+
+    `gain_j` is the standard deviation that the sensor's gain alone gives; it is not in `se_j`.
+    """
 
     energy_j: float
     se_j: float
     dof: float
     duration_s: float
     tokens: int
+    gain_j: float = 0.0
 
     def interval_j(self, level: float = LEVEL) -> tuple[float, float]:
-        """Return the interval of the mean energy; without a known error it is the mean itself twice."""
-        half_j = t_quantile(self.dof, level) * self.se_j if self.se_j > 0 else 0.0
+        """Return the interval of the mean energy, gain included; without a known error it is the mean itself twice."""
+        random_j = t_quantile(self.dof, level) * self.se_j if self.se_j > 0 else 0.0
+        half_j = math.hypot(random_j, t_quantile(math.inf, level) * self.gain_j)
         return self.energy_j - half_j, self.energy_j + half_j
 
     def __str__(self) -> str:
@@ -63,9 +70,9 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Joules and seconds of repeats of one run, and the half-width the meter states for each (0 where it states none).
+    """Joules and seconds of repeats of one run, and the standard deviations that the meter states, where it does.
 
-    The meter's error is taken as uniform within its half-width and as independent between repeats.
+    `meter_j` is that of each repeat alone, independent between repeats; `gain_j` that of the sensor's gain, one in all.
 
     Raises:
         InputError: columns of different lengths, no repeat, or one repeat without an error of the meter.
@@ -74,38 +81,49 @@ class Repeats:
     energy_j: Sequence[float]
     duration_s: Sequence[float]
     meter_j: Sequence[float] = ()
+    gain_j: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         problems, n = [], len(self.energy_j)
         if n == 0:
             problems.append("found no repeats; expected at least 1")
-        if len(self.duration_s) != n or len(self.meter_j) not in (0, n):
+        stated = len(self.meter_j), len(self.gain_j)
+        if len(self.duration_s) != n or any(count not in (0, n) for count in stated):
             problems.append(
-                f"found {n} energies, {len(self.duration_s)} durations, {len(self.meter_j)} meter errors; expected as "
-                "many of each"
+                f"found {n} energies, {len(self.duration_s)} durations, {stated[0]} meter errors and {stated[1]} of "
+                "its gain; expected as many of each"
             )
         if n == 1 and not any(self.meter_j):
             problems.append("one repeat without an error of the meter has no interval; repeat the run")
-        if not np.isfinite([*self.energy_j, *self.duration_s, *self.meter_j]).all():
+        if not np.isfinite([*self.energy_j, *self.duration_s, *self.meter_j, *self.gain_j]).all():
             problems.append("found a value that is not finite; expected joules and seconds")
         if problems:
             raise InputError.gathered("repeats", problems)
 
     def part(self, tokens: int) -> Part:
-        """Return the mean with its standard error: spread between repeats and the meter's own."""
+        """Return the mean with its standard error: the spread between repeats, which holds the meter's own error.
+
+        It is not taken below the meter's own, since repeats may agree by chance.
+        """
         n = len(self.energy_j)
-        spread_j2 = float(np.var(self.energy_j, ddof=1)) / n if n > 1 else 0.0
-        meter_j2 = float(np.sum(np.square(self.meter_j))) / 3 / n**2
-        squared = spread_j2 + meter_j2
-        dof = math.inf if spread_j2 == 0 else (n - 1) * (squared / spread_j2) ** 2
-        return Part(float(np.mean(self.energy_j)), math.sqrt(squared), dof, float(np.mean(self.duration_s)), tokens)
+        spread_j = math.sqrt(float(np.var(self.energy_j, ddof=1)) / n) if n > 1 else 0.0
+        meter_j = math.hypot(*self.meter_j) / n
+        is_spread = n > 1 and t_quantile(n - 1, LEVEL) * spread_j > t_quantile(math.inf, LEVEL) * meter_j
+        se_j, dof = (spread_j, n - 1.0) if is_spread else (meter_j, math.inf)
+        gain_j = math.fsum(self.gain_j) / n
+        return Part(float(np.mean(self.energy_j)), se_j, dof, float(np.mean(self.duration_s)), tokens, gain_j)
 
 
 def minus(whole: Part, piece: Part, tokens: int) -> Part:
-    """Return whole − piece of independent runs, both errors propagated."""
+    """Return whole − piece of independent runs on one card, both errors propagated."""
     se_j = math.hypot(whole.se_j, piece.se_j)
     return Part(
-        whole.energy_j - piece.energy_j, se_j, _dof(se_j, whole, piece), whole.duration_s - piece.duration_s, tokens
+        whole.energy_j - piece.energy_j,
+        se_j,
+        _dof(se_j, whole, piece),
+        whole.duration_s - piece.duration_s,
+        tokens,
+        abs(whole.gain_j - piece.gain_j),
     )
 
 

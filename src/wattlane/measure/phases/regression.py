@@ -5,6 +5,7 @@
 N_p counts prompt tokens less cached ones, N_d output tokens after the first of each request. Weighted least squares
 with weights 1 / se²(E_w) where the meter states an error for every window, else 1 / T_w². A coefficient may come out
 below zero: it is reported, not forced. Coefficients are marginal: what one more token costs at the loads of the design.
+The gain of the meter is one in all windows: it scales every coefficient, whose interval holds it beside the fit's own.
 
 Fit test. With repeats of the points, lack of fit: F of one own mean power per point against the line. Without repeats
 but with stated errors, the residual chi-square. A line that misses the points by more than `MISFIT_LIMIT` of the power
@@ -51,7 +52,7 @@ class LoadWindow:
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """A fitted coefficient with its standard error, its interval and its unit."""
+    """A fitted coefficient with its standard error, its interval (the meter's gain included) and its unit."""
 
     mean: float
     se: float
@@ -92,6 +93,7 @@ class RateFit:
     notes: tuple[str, ...]
     level: float = LEVEL
     origin: Origin = Origin.MEASURED
+    gain_sd: float = 0.0
 
     def energy_j(
         self, prefill_tokens: float = 0.0, decode_tokens: float = 0.0, duration_s: float = 0.0, requests: float = 0.0
@@ -100,7 +102,8 @@ class RateFit:
         given = {"prefill": prefill_tokens, "decode": decode_tokens, "time": duration_s, "requests": requests}
         amounts = np.array([given[term] for term in self.terms])
         mean_j = float(amounts @ [self.coefficients[term].mean for term in self.terms])
-        half_j = t_quantile(self.dof, self.level) * math.sqrt(float(amounts @ self.covariance @ amounts))
+        se_j = math.sqrt(float(amounts @ self.covariance @ amounts))
+        half_j = _half(mean_j, se_j, self.dof, self.gain_sd, self.level)
         return mean_j, mean_j - half_j, mean_j + half_j
 
     def __str__(self) -> str:
@@ -114,6 +117,7 @@ class RateFit:
             "method": METHOD,
             "status": self.origin.value,
             "level": self.level,
+            "gain_sd": self.gain_sd,
             "coefficients": {
                 term: {"mean": one.mean, "se": one.se, "lo": one.lo, "hi": one.hi, "unit": one.unit}
                 for term, one in self.coefficients.items()
@@ -141,6 +145,7 @@ def fit(
     level: float = LEVEL,
     misfit_limit: float = MISFIT_LIMIT,
     origin: Origin = Origin.MEASURED,
+    gain_sd: float = 0.0,
 ) -> RateFit:
     """Return joules per prefill token and per decode token, with intervals.
 
@@ -151,6 +156,7 @@ def fit(
         level: of the intervals.
         misfit_limit: largest misfit as a share of the mean energy of a window.
         origin: measured, or modelled when the energies were.
+        gain_sd: relative standard deviation of the meter's gain, which all windows share.
 
     Raises:
         InputError: a window has no length, a negative count, a value that is not finite, or an error of 0.
@@ -179,9 +185,14 @@ def fit(
             f"{misfit_limit:.0%}); narrow the range of rates, or fit the rates apart"
         )
     covariance = (variance * np.linalg.inv(rows.x.T @ rows.x)).astype(np.float64)
-    found = _coefficients(terms, beta, covariance, t_quantile(dof, level))
+    se = np.sqrt(np.diag(covariance))
+    halves = [_half(float(b), float(s), dof, gain_sd, level) for b, s in zip(beta, se, strict=True)]
+    found = {
+        term: Coefficient(float(b), float(s), float(b) - half, float(b) + half, UNITS[term])
+        for term, b, s, half in zip(terms, beta, se, halves, strict=True)
+    }
     notes = tuple(_notes(found, test))
-    return RateFit(terms, found, covariance, dof, len(windows), rows.points, told, test, notes, level, origin)
+    return RateFit(terms, found, covariance, dof, len(windows), rows.points, told, test, notes, level, origin, gain_sd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +240,8 @@ def _rows(windows: Sequence[LoadWindow], terms: tuple[str, ...]) -> _Rows:
     )
 
 
-def _coefficients(terms: tuple[str, ...], beta: Matrix, covariance: Matrix, t: float) -> dict[str, Coefficient]:
-    se = np.sqrt(np.diag(covariance))
-    return {
-        term: Coefficient(float(b), float(s), float(b - t * s), float(b + t * s), UNITS[term])
-        for term, b, s in zip(terms, beta, se, strict=True)
-    }
+def _half(mean: float, se: float, dof: float, gain_sd: float, level: float) -> float:
+    return math.hypot(t_quantile(dof, level) * se, t_quantile(math.inf, level) * gain_sd * mean)
 
 
 def _tested(rows: _Rows, beta: Matrix) -> tuple[FitTest, float, float]:

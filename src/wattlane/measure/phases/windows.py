@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.core.types import Outcome
 from wattlane.measure.account import Energy
+from wattlane.measure.energy.budget import Z
 from wattlane.measure.phases.regression import LoadWindow
 from wattlane.measure.verdict import FAILED_LIMIT
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 Counts = NDArray[np.float64]
-Z_95 = 1.959964  # half-width of a 95 % interval in standard errors
 
 
 def window_of(table: pl.DataFrame, point: str, duration_s: float, energy: Energy) -> LoadWindow:
@@ -39,10 +39,10 @@ def window_of(table: pl.DataFrame, point: str, duration_s: float, energy: Energy
         MeasurementError: energy is absent, more than 1 % of requests failed, or tokens are not known.
     """
     prefill, decode, requests = tokens_of(table, point)
-    if energy.energy_j is None or energy.energy_j_lo is None or energy.energy_j_hi is None:
+    if energy.budget is None:
         raise MeasurementError(f"{point}: energy of the window is absent; expected a meter or assumed watts")
-    se_j = energy.random_half_j / Z_95
-    return LoadWindow(point, duration_s, prefill, decode, energy.energy_j, se_j if se_j > 0 else None, requests)
+    se_j = energy.budget.own_half / Z
+    return LoadWindow(point, duration_s, prefill, decode, energy.budget.value, se_j if se_j > 0 else None, requests)
 
 
 def tokens_of(table: pl.DataFrame, what: str) -> tuple[float, float, float]:
