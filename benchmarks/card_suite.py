@@ -13,6 +13,8 @@ the telemetry thread does, and asks for the energy of the window.
     alignment  root mean square error, gain apart (it is the same for both), of aligned windows against the plain
                difference of the counter read at both edges; lengths uniform in 1-2 s, edges polled at 1 kHz
     aliasing   loads in step with part-time samples on a card without a counter: flagged, and the bound holds the truth
+    in a tick  square loads that repeat about once or twice in a tick of the counter, so that its ticks are alike: share
+               of windows whose own error (without gain) holds the truth, with power samples and without them
 """
 
 from __future__ import annotations
@@ -192,15 +194,55 @@ def aliasing(seeds: int, first: int = 0) -> dict[str, dict[str, float]]:
     return found
 
 
+def inside_ticks(seeds: int, first: int = 0) -> dict[str, dict[str, float]]:
+    """Return, per range of the load's period in ticks, how often a window's own error holds the truth.
+
+    "with samples" as measured, "without" from the counter alone, "flagged" the share with a sign of aliasing, and the
+    median half-width without gain over the energy.
+    """
+    found = {}
+    for low, high in ((0.95, 1.05), (0.8, 1.25), (0.4, 0.6), (1.25, 2.5)):
+        rows = [_inside_tick(low, high, seed) for seed in range(first, first + seeds)]
+        names = ("with_samples", "without", "flagged", "own_half")
+        with_samples, without, flagged, halves = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+        values = (with_samples.mean(), without.mean(), flagged.mean(), np.median(halves))
+        found[f"{low:g}-{high:g}"] = dict(zip(names, map(float, values), strict=True))
+    return found
+
+
+def _inside_tick(low: float, high: float, seed: int) -> tuple[bool, bool, bool, float]:
+    rng = np.random.default_rng([seed, 88, int(low * 100)])
+    start_s = LEAD_S + float(rng.uniform(0, 1))
+    end_s = start_s + float(rng.uniform(0.5, 5.0))
+    sensor = PRIORS.draw(int(rng.integers(2**31)))
+    period_s, low_w = sensor.tick_s * float(rng.uniform(low, high)), float(rng.uniform(70, 300))
+    watts, share = (low_w, float(rng.uniform(low_w + 100, 700))), float(rng.uniform(0.2, 0.8))
+    phase_s = float(rng.uniform(0, period_s))
+    load = loads.square_wave(*watts, period_s, end_s + 2, share_high=share, phase_s=phase_s)
+    card = SimulatedCard(load, sensor, origin_s=0.0)
+    record = record_of(card, poll_times(0.5, end_s + DENSE_S + 0.05, (start_s, end_s), int(rng.integers(2**31))))
+    none = np.array([])
+    bare = replace(record, power_times_s=none, power_w=none, average_w=None)
+    true_j, limits = card.true_energy_j(start_s, end_s), Sensor(lowest_w=70, highest_w=700)
+    found, alone = (window_energy(kept, start_s, end_s, sensor=limits) for kept in (record, bare))
+    assert found is not None
+    assert alone is not None
+    held = [abs(one.energy_j.value / sensor.gain - true_j) <= one.energy_j.own_half for one in (found, alone)]
+    is_flagged = any(reason.startswith("aliasing") for reason in found.reasons)
+    return held[0], held[1], is_flagged, found.energy_j.own_half / true_j
+
+
 def main() -> None:
-    """Print the three tables."""
+    """Print the four tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=400)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     rows, moved, hidden = coverage(asked.seeds), alignment(asked.seeds), aliasing(min(asked.seeds, 200))
+    inside = inside_ticks(min(asked.seeds, 1000))
     if asked.json:
-        print(json.dumps({"coverage": rows, "alignment": moved, "aliasing": hidden}, indent=2))
+        found = {"coverage": rows, "alignment": moved, "aliasing": hidden, "inside_ticks": inside}
+        print(json.dumps(found, indent=2))
         return
     print(
         f"{'load':12} {'length s':>9} {'trials':>7} {'coverage':>9} {'no gain':>8} {'width/oracle':>13} "
@@ -218,6 +260,11 @@ def main() -> None:
     print(f"\n{'no counter, load in step, known by':34} {'flagged':>8} {'coverage':>9}")
     for kind, share in hidden.items():
         print(f"{kind:34} {share['flagged']:8.1%} {share['coverage']:9.1%}")
+    print(f"\n{'period in ticks':16} {'with samples':>13} {'without':>8} {'flagged':>8} {'own half-width':>15}")
+    for name, one in inside.items():
+        print(
+            f"{name:16} {one['with_samples']:13.1%} {one['without']:8.1%} {one['flagged']:8.1%} {one['own_half']:15.2%}"
+        )
 
 
 if __name__ == "__main__":

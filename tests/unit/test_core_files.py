@@ -10,7 +10,17 @@ import polars as pl
 import pytest
 
 from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import SCHEMA, atomic, existing, read_json, read_parquet, sha256, write_json, write_parquet
+from wattlane.core.files import (
+    SCHEMA,
+    atomic,
+    existing,
+    read_json,
+    read_parquet,
+    sha256,
+    writable,
+    write_json,
+    write_parquet,
+)
 from wattlane.core.provenance import Provenance, write_beside
 
 TABLE = pl.DataFrame({"a": [1, 2], "b": [0.5, None]})
@@ -121,3 +131,16 @@ def test_provenance_beside_a_result_holds_the_deterministic_part_and_the_rest(tm
     assert body["durations_s"] == {"simulate": 1.5}
     assert {"command", "written_at", "python", "platform"} <= set(body)
     assert json.dumps(known.as_dict()) == json.dumps(Provenance(7, {"a": "1", "b": "2"}, {"phase": "1"}).as_dict())
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "a file", "a file/below"])
+def test_a_folder_that_cannot_hold_the_result_is_refused_before_anything_is_done(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a file").write_text("x")
+    with pytest.raises(InputError, match=r"(found a file|cannot be written to).*another.* with -o"):
+        writable(tmp_path / place)
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    made = writable(tmp_path / "a" / "b")
+    assert made.is_dir()
+    assert list(made.iterdir()) == []

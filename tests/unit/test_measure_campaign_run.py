@@ -336,7 +336,7 @@ def test_statuses_of_skips_by_the_grid_come_first_and_cost_nothing(tmp_path):
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match="found a file; expected a folder"):
         go(tmp_path / "file", FakeRunner())
 
 

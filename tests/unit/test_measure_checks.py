@@ -14,7 +14,7 @@ from wattlane.core.files import read_parquet
 from wattlane.core.types import Boundary, Origin
 from wattlane.core.workload import Workload
 from wattlane.measure import Delivery, campaign, drive, load
-from wattlane.measure.account import above_idle, metered, modelled_cpu, split
+from wattlane.measure.account import metered, modelled_cpu, net_of_idle, split
 from wattlane.measure.campaigns.grid import Grid, parse_grid
 from wattlane.measure.campaigns.schedule import Here
 from wattlane.measure.campaigns.trials import measure
@@ -63,7 +63,7 @@ def test_w1_a_ramp_from_0_to_200_w_in_10_s_is_1000_j_within_a_hundredth(sensor, 
 def test_w1_an_idle_of_10_w_over_10_s_subtracts_100_j():
     gross = metered(readings(constant(250.0), COUNTER), 2.0, 12.0)
     idle = metered(readings(constant(10.0), COUNTER, length_s=4.0), 2.0, 6.0)
-    net = above_idle(gross, 10.0, idle, 4.0, IdleLevel.WEIGHTS_LOADED)
+    net = net_of_idle(gross, 10.0, idle, 4.0, IdleLevel.WEIGHTS_LOADED)
     assert gross.energy_j - net.energy_j == pytest.approx(100.0, rel=1e-3)
 
 
@@ -71,7 +71,7 @@ def test_w1_prorated_energy_is_labelled_as_no_measurement_with_boundary_and_meth
     shared = modelled_cpu(40.0, 5.0)
     assert (shared.energy_j, shared.status, shared.boundary) == (200.0, Origin.MODELLED, Boundary.CPU_PACKAGE)
     assert "assumed" in shared.source
-    for phase in split(metered(readings(constant(250.0), COUNTER), 2.0, 12.0), Spans(4.0, 5.0, 1.0, 10.0, "x"), None):
+    for phase in split(metered(readings(constant(250.0), COUNTER), 2.0, 12.0), Spans(4.0, 5.0, 1.0, 10.0, "x")):
         assert phase.status is Origin.MODELLED
         assert phase.boundary is Boundary.GPU
         assert "divided by time" in phase.source
@@ -166,7 +166,7 @@ def test_d16_a_cell_is_repeated_at_least_five_times_unless_the_grid_says_otherwi
 
 def test_f6_energy_is_mean_power_times_time_and_the_split_sums_to_it():
     found = metered(readings(constant(250.0), COUNTER), 2.0, 12.0)
-    prefill, decode = split(found, Spans(3.0, 6.0, 1.0, 10.0, "x"), None)
+    prefill, decode = split(found, Spans(3.0, 6.0, 1.0, 10.0, "x"))
     assert prefill.energy_j + decode.energy_j == pytest.approx(found.energy_j)
     assert found.energy_j == pytest.approx(250.0 * 10.0, rel=1e-2)
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from wattlane.core.errors import InputError, MeasurementError
-from wattlane.measure.energy.aliasing import bound_j, find_aliasing, in_step
 from wattlane.measure.energy.budget import Budget, Z, difference, over_repeats, per_token, total
 from wattlane.measure.energy.crosscheck import cross_check
-from wattlane.measure.energy.estimate import Record, Sensor, to_record, window_energy
+from wattlane.measure.energy.estimate import Record, to_record, window_energy
 from wattlane.measure.energy.idle import above_idle
 from wattlane.measure.energy.integrate import PowerEnergy, integrate
 from wattlane.measure.energy.refuse import Action, decide, require
@@ -229,59 +228,6 @@ def test_the_gain_of_one_card_leaves_a_difference_but_that_of_two_does_not():
     assert same.value == other.value == 100
     assert same.half == pytest.approx(Z * np.hypot(5, 2.5))
     assert other.half == pytest.approx(Z * np.hypot(5, np.hypot(25, 22.5)))
-
-
-@pytest.mark.parametrize(
-    ("period_s", "length_s", "expected"),
-    [(0.1, 10, True), (0.05, 10, True), (0.0501, 10, True), (0.2, 30, True), (0.073, 10, False), (0.5, 10, False)],
-)
-def test_loads_in_step_with_part_time_samples_are_told_by_their_period(period_s, length_s, expected):
-    assert in_step(period_s, length_s) is expected
-
-
-def test_the_bound_takes_the_unseen_share_at_the_ends_of_what_the_card_can_draw():
-    assert bound_j(powered(1000), 50, 700, duty=0.25) == pytest.approx((250 + 0.75 * 500, 250 + 0.75 * 7000))
-
-
-def test_a_load_that_hides_is_flagged_and_its_interval_is_the_bound():
-    sensor = CardSensor(duty=0.25, has_counter=False)
-    made = card(square_wave(100, 500, 0.1, 30), sensor)
-    polls = poll_times(0, 14, (2.0, 12.0))
-    known = Sensor(lowest_w=70, highest_w=700)
-    found = window_energy(record(made, polls), 2, 12, sensor=known, load_period_s=0.1)
-    assert found.method == "power"
-    assert {reason.split(":")[0] for reason in found.reasons} == {"aliasing_period", "aliasing_average"}
-    assert found.energy_j.bounds["aliasing"] > 1000
-    assert found.energy_j.value == pytest.approx(5000, rel=0.02)
-    assert found.energy_j.lo <= 3000 <= found.energy_j.hi
-    calm = window_energy(record(card(constant(300), sensor), polls), 2, 12, sensor=known, load_period_s=0.073)
-    assert calm.reasons == ()
-    assert "aliasing" not in calm.energy_j.bounds
-
-
-def test_a_counter_gets_the_bound_only_where_it_may_see_part_of_the_time():
-    made = card(square_wave(100, 500, 0.1, 30), CardSensor(tick_s=0.05, part_time_counter=True))
-    polls = poll_times(0, 14, (2.0, 12.0))
-    trusted = window_energy(record(made, polls), 2, 12, load_period_s=0.1)
-    assert trusted.energy_j.hi < trusted.energy_j.value * 1.06
-    careful = window_energy(
-        record(made, polls), 2, 12, sensor=Sensor(lowest_w=70, highest_w=700, part_time_counter=True), load_period_s=0.1
-    )
-    assert careful.energy_j.lo <= 3000 <= careful.energy_j.hi
-    assert careful.method == "counter"
-
-
-def test_the_counter_tells_what_samples_hide():
-    made = card(square_wave(100, 500, 0.1, 30), CardSensor(tick_s=0.05, has_average=False))
-    found = window_energy(record(made, poll_times(0, 14, (2.0, 12.0))), 2, 12)
-    assert found.energy_j.value == pytest.approx(3000, rel=0.02)
-    assert [reason.split(":")[0] for reason in found.reasons] == ["sources_disagree", "aliasing_counter"]
-
-
-def test_a_short_window_says_nothing_about_an_average_that_lags():
-    power, times = powered(100.0, length_s=1.0), np.arange(0, 1.1, 0.1)
-    assert not find_aliasing(power, times, np.full(11, 300.0)).is_flagged
-    assert not find_aliasing(powered(1000.0), times, np.full(11, 300.0)).is_flagged
 
 
 def test_readings_become_arrays_without_inventing_missing_values():

@@ -78,6 +78,18 @@ def test_each_tool_is_charged_the_energy_of_its_window(
     assert joined.energy_j_per_request == pytest.approx(POWER_W * LENGTH_S / 4, rel=0.05)
 
 
+def test_a_request_that_was_refused_before_it_was_sent_counts_as_failed(
+    recorded: tuple[Path, float, float], tmp_path: Path
+) -> None:
+    body = json.loads(vllm(recorded[2]))
+    body["start_times"][4] = 0.0
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(body))
+    joined = join(path, recorded[0])
+    assert (joined.requests, joined.failed) == (5, 1)
+    assert joined.window_s == pytest.approx(LENGTH_S - 0.1, abs=1e-3)
+
+
 def test_requests_outside_the_record_are_refused(recorded: tuple[Path, float, float], tmp_path: Path) -> None:
     path = tmp_path / "result.jsonl"
     path.write_text(aiperf(recorded[1] - 3600))
@@ -89,9 +101,10 @@ def test_requests_outside_the_record_are_refused(recorded: tuple[Path, float, fl
     ("text", "words"),
     [
         ('{"schema": 1, "kind": "plan"}', "found keys schema, kind"),
-        ("not a result", "lacks its times"),
+        ("not a result", r"line 1 is not JSON .*cut short"),
+        ('{"metadata": {"request_start_ns": 1, "request_end_ns": 2}}\n{"metada', "line 2 is not JSON"),
         ('{"benchmarks": []}', "no request"),
-        ('{"start_times": [1.0], "ttfts": []}', "KeyError"),
+        ('{"start_times": [1.0], "ttfts": []}', "found no key 'itls'"),
         ('{"metadata": {}}', "request_start_ns"),
     ],
 )

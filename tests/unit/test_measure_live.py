@@ -143,7 +143,7 @@ def test_the_gpu_of_this_process_is_metered_and_a_choice_among_others_refused(mo
         live.own_gpu.__wrapped__()
     monkeypatch.setattr("os.getpid", lambda: 2)
     monkeypatch.setattr(nvml, "NvmlMeter", lambda uuids, library: SimpleNamespace(uuids=uuids))
-    assert live.own_gpu.__wrapped__()._meter.uuids == ["GPU-b"]
+    assert live.own_gpu.__wrapped__().meter.uuids == ["GPU-b"]
 
 
 def test_the_telemetry_sleeps_when_no_window_is_open(telemetry, monkeypatch):

@@ -74,14 +74,31 @@ def run(arguments: Sequence[str] | None = None) -> int:
         app(args=arguments, standalone_mode=True)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this code by itself
-            sys.stderr.write(INTERRUPTED_WORDS)
+            sys.stderr.write(_interrupted(stop))
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except WattlaneError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(INTERRUPTED_WORDS)
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(_interrupted(stop))
         return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        sys.stderr.write(f"error: {_of_the_system(error)}\n")
+        return WattlaneError.exit_code
     return 0
+
+
+def _interrupted(stop: BaseException) -> str:
+    """Return the words of the Ctrl-C behind `stop`; a verb that cannot go on where it stopped says so in its own."""
+    cause: BaseException | None = stop
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return f"{cause}\n" if cause is not None and str(cause) else INTERRUPTED_WORDS
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the operating system refused, with the path, as a sentence."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; check the path, its permissions, and the space left on the disk"

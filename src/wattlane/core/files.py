@@ -101,6 +101,23 @@ def existing(path: Path) -> Path:
     raise InputError(f"{path}: no such file; check the path, it is read relative to {Path.cwd()}")
 
 
+def writable(folder: Path) -> Path:
+    """Return `folder`, made where it is not there; what takes long asks first whether its result can be kept.
+
+    Raises:
+        InputError: there is a file of that name, or nothing can be written there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: found a file; expected a folder for the result; name another with -o")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}); give another folder with -o") from error
+    return folder
+
+
 def sha256(path: Path) -> str:
     """Return the hex digest of a file's bytes."""
     with existing(path).open("rb") as file:

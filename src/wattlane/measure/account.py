@@ -17,9 +17,8 @@ from typing import Any
 
 from wattlane.core.types import Boundary, Origin
 from wattlane.measure.energy.budget import Budget, scaled
-from wattlane.measure.energy.estimate import to_record, window_energy
+from wattlane.measure.energy.estimate import Sensor, to_record, window_energy
 from wattlane.measure.energy.idle import IdleLevel, above_idle
-from wattlane.measure.energy.integrate import MAX_GAP_S
 from wattlane.measure.meters.cpu import cpu_tick_s
 from wattlane.measure.readings import Reading
 from wattlane.measure.spans import Spans
@@ -94,12 +93,15 @@ class Energy:
 ABSENT = Energy()
 
 
-def metered(readings: Sequence[Reading], start_s: float, end_s: float, *, align: bool = False) -> Energy:
+def metered(
+    readings: Sequence[Reading], start_s: float, end_s: float, *, align: bool = False, highest_w: float | None = None
+) -> Energy:
     """Return the energy between two instants from readings that reach over both; absent if they do not suffice.
 
-    With `align` both edges move to the next tick of the counter.
+    With `align` both edges move to the next tick of the counter. `highest_w` is the power limit of the devices.
     """
-    found = window_energy(to_record(readings), start_s, end_s, align=align, max_gap_s=MAX_GAP_S) if readings else None
+    sensor = Sensor(highest_w=highest_w)
+    found = window_energy(to_record(readings), start_s, end_s, sensor=sensor, align=align) if readings else None
     if found is None:
         return ABSENT
     first = readings[0]

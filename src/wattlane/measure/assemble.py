@@ -20,6 +20,7 @@ from wattlane.measure.pick import Picked
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement, PhaseResult
 from wattlane.measure.scenes import trial_activity, trial_scene
+from wattlane.measure.sources import highest_w_of
 from wattlane.measure.spans import find_spans
 from wattlane.measure.validity.codes import Verdict as Checked
 from wattlane.measure.validity.judge import examine
@@ -146,7 +147,8 @@ def _checked(asked: Conditions, driven: Driven, recorder: Recorder, busy_s: floa
 
 def _energy(asked: Conditions, driven: Driven, recorder: Recorder, cpu_s: float | None) -> tuple[Energy, Energy]:
     """Return (energy of the window, energy of the idle window); a meter goes before the CPU model."""
-    energy = metered(recorder.readings, driven.start_s, driven.end_s)
+    limit_w = highest_w_of(asked.picked.meter, recorder.readings[0]) if recorder.readings else None
+    energy = metered(recorder.readings, driven.start_s, driven.end_s, highest_w=limit_w)
     if energy.status is not Origin.ABSENT or asked.cpu_w is None:
         return energy, _idle(driven, recorder)
     return modelled_cpu(cpu_s, asked.cpu_w), ABSENT

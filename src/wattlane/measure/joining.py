@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import existing, read_json, read_parquet, write_json, write_parquet
+from wattlane.core.files import existing, read_json, read_parquet, writable, write_json, write_parquet
 from wattlane.measure.account import Energy, metered
 from wattlane.measure.meters.replay import readings_of
 from wattlane.measure.readings import Meter
@@ -49,11 +49,15 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClientRun:
-    """All requests of one result file. `clock` names the key of `clock.json` that its times are on."""
+    """All requests of one result file. `clock` names the key of `clock.json` that its times are on.
+
+    `refused` failed before they were sent: they have no times.
+    """
 
     tool: str
     clock: str
     requests: tuple[ClientRequest, ...]
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,7 @@ class Joined:
 @contextmanager
 def record(folder: Path | str, meter: Meter) -> Iterator[Recorder]:
     """Record `meter` for the length of the block and write `telemetry.parquet` and `clock.json` into `folder`."""
-    out, recorder = Path(folder), Recorder(meter, None)
-    out.mkdir(parents=True, exist_ok=True)
+    out, recorder = writable(Path(folder)), Recorder(meter, None)
     zero = {MONOTONIC: time.monotonic(), UNIX: time.time()}
     try:
         with recorder:
@@ -127,8 +130,8 @@ def join(result: Path | str, folder: Path | str) -> Joined:
     done = [request for request in run.requests if request.completed]
     return Joined(
         run.tool,
-        len(run.requests),
-        len(run.requests) - len(done),
+        len(run.requests) + run.refused,
+        len(run.requests) + run.refused - len(done),
         _sum([request.input_tokens for request in done]),
         _sum([request.output_tokens for request in done]),
         start_s,
@@ -154,17 +157,32 @@ def read_client(path: Path) -> ClientRun:
         elif isinstance(body, dict) and "start_times" in body:
             run = _vllm(body)
         elif body is None or "metadata" in body:
-            run = _aiperf([json.loads(line) for line in text.splitlines() if line.strip()])
+            run = _aiperf(_lines(path, text))
         else:
             raise FileFormatError(
                 f"{path}: found keys {', '.join(map(str, list(body)[:8]))}; expected AIPerf's profile_export.jsonl, "
                 "GuideLLM's benchmarks.json, or a vLLM bench result made with --save-result --save-detailed"
             )
     except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"{path}: {type(error).__name__} {error}; a request lacks its times or counts") from error
+        raise FileFormatError(
+            f"{path}: {_missing(error)}; a request lacks its times or counts, or has other kinds of them"
+        ) from error
     if not run.requests:
         raise FileFormatError(f"{path}: found no request of {run.tool}; expected at least 1 with its times")
     return run
+
+
+def _lines(path: Path, text: str) -> list[Any]:
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            found += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise FileFormatError(
+                f"{path}: line {number} is not JSON ({error.msg}); expected AIPerf's result (one JSON object a line), "
+                "GuideLLM's or vLLM bench's (one JSON file); it is cut short or of another kind"
+            ) from error
+    return found
 
 
 def _aiperf(lines: Sequence[Mapping[str, Any]]) -> ClientRun:
@@ -197,13 +215,18 @@ def _guidellm(body: Mapping[str, Any]) -> ClientRun:
 
 def _vllm(body: Mapping[str, Any]) -> ClientRun:
     names = ("start_times", "ttfts", "itls", "input_lens", "output_lens", "errors")
-    found = []
+    found, refused = [], 0
     for start_s, ttft_s, gaps_s, inputs, outputs, error in zip(*(body[name] for name in names), strict=True):
-        if start_s <= 0:  # refused before it was sent
+        if start_s <= 0:  # it failed before it was sent
+            refused += 1
             continue
         end_s = float(start_s) + float(ttft_s) + sum(gaps_s)
         found.append(ClientRequest(float(start_s), end_s, _count(inputs), _count(outputs), not error))
-    return ClientRun("vLLM bench", MONOTONIC, tuple(found))
+    return ClientRun("vLLM bench", MONOTONIC, tuple(found), refused)
+
+
+def _missing(error: Exception) -> str:
+    return f"found no key {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _count(value: Any) -> int | None:

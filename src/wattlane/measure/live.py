@@ -37,7 +37,7 @@ class Telemetry:
     """Polls one meter for any number of windows; its thread starts with the first and sleeps while none is open."""
 
     def __init__(self, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
-        self._meter = meter
+        self.meter = meter
         self._clock = clock
         self._news: deque[Window] = deque()
         self._pending: list[Window] = []
@@ -87,7 +87,7 @@ class Telemetry:
 
     def _poll(self) -> None:
         last = self._readings[-1] if self._readings else None
-        reading = take(self._meter, self._readings)
+        reading = take(self.meter, self._readings)
         if self._poller.wait_s is not None and last is not None and reading.energy_j != last.energy_j:
             self._moved.set()
         while self._news:
@@ -190,6 +190,7 @@ class Window:
             MeasurementError: the window is still open, or the telemetry ended before it did.
         """
         from wattlane.measure.account import ABSENT, metered
+        from wattlane.measure.sources import highest_w_of
 
         if self.duration_s < 0 or self._telemetry is None:
             return ABSENT
@@ -197,7 +198,8 @@ class Window:
             raise MeasurementError(f"window {self.name!r}: the telemetry thread gave no readings in {ANSWER_S:g} s")
         assert self.start_s is not None
         assert self.end_s is not None
-        return metered(self._readings, self.start_s, self.end_s, align=self._align)
+        limit_w = highest_w_of(self._telemetry.meter, self._readings[0]) if self._readings else None
+        return metered(self._readings, self.start_s, self.end_s, align=self._align, highest_w=limit_w)
 
 
 def window(

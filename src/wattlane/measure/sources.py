@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from wattlane.core.errors import InputError, UnknownNameError
-from wattlane.measure.readings import Meter
+from wattlane.measure.readings import Meter, Reading
 
 if TYPE_CHECKING:
     from wattlane.measure.validity.scene import CardFacts
@@ -33,6 +33,13 @@ def facts_of(meter: Meter | None, device: str) -> CardFacts:
     from wattlane.measure.validity.scene import CardFacts
 
     return meter.facts(device) if isinstance(meter, KnowsDevices) else CardFacts()
+
+
+def highest_w_of(meter: Meter | None, reading: Reading) -> float | None:
+    """Return the sum of the power limits of the devices in a reading; None where one is not known."""
+    limits = [facts_of(meter, channel.device).cap_w for channel in reading.channels]
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if known and len(known) == len(limits) else None
 
 
 def source_name(text: str) -> str:

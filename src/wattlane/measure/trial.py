@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattlane.core.errors import InputError
+from wattlane.core.files import writable
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.measure.assemble import Conditions, Driven, assemble
@@ -75,7 +76,7 @@ def run(
         KeyboardInterrupt: Ctrl-C; what was recorded until then is written first.
     """
     _check(cpu_watts, seed, concurrency, limit_s, preparation, precision)
-    folder, load = _folder(out), resolve_workload(workload, seed)
+    folder, load = writable(Path(out)), resolve_workload(workload, seed)
     engine, given = open_engine(target), given_meter(meter)
     before, began_s = _before(engine, given), time.monotonic()
     with engine:
@@ -96,7 +97,9 @@ def run(
     result.write(driven.table, with_looks(recorder.table(driven.start_s), looks), durations_s)
     scraper.write(folder, driven.start_s)
     if driven.interrupted:
-        raise KeyboardInterrupt(f"interrupted; {folder} holds what was recorded until then")
+        raise KeyboardInterrupt(
+            f"interrupted; {folder} holds what was recorded until then and says so; run it again for a whole one"
+        )
     return result
 
 
@@ -177,11 +180,3 @@ def _window(engine: Engine, load: Workload, delivery: Delivery, recorder: Record
     end_s, client_cpu_s = recorder.mark(), time.process_time() - edge["cpu_s"]
     clocks_s, ended = ((start_s, edge["wall_s"]), (end_s, time.time())), engine.exit_reason()
     return Driven(table, None, start_s, end_s, client_cpu_s, interrupted, ended, clocks_s, passes=passes)
-
-
-def _folder(out: Path | str) -> Path:
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: found a file; expected a folder for the result; name another with -o")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wattlane.core.errors import InputError
+from wattlane.core.files import writable
 
 FOLDER = ".progress"
 
@@ -33,10 +33,8 @@ class Checkpoint:
         self.folder = run / FOLDER
         marker = self.folder / "key"
         self.resumed = marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") == key
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{run}: cannot be written to ({error.strerror}); give another folder with -o") from error
+        writable(run)
+        self.folder.mkdir(exist_ok=True)
         if not self.resumed:
             for old in self.folder.glob("*.jsonl"):
                 old.unlink()

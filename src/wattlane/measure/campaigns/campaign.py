@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wattlane.core.errors import InputError
-from wattlane.core.files import write_json, write_parquet
+from wattlane.core.files import writable, write_json, write_parquet
 from wattlane.core.provenance import Provenance, write_beside
 from wattlane.measure.campaigns.cells import Cell
 from wattlane.measure.campaigns.grid import Grid, read_grid
@@ -98,12 +98,7 @@ def campaign(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder; the lock of a killed process is gone with it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written to ({error.strerror}); give another folder with -o") from error
-    with lock:
+    with (writable(folder) / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

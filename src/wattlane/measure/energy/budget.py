@@ -26,7 +26,7 @@ Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 class Budget:
     """A value with its parts: `random` and `systematic` are standard deviations, `bounds` half-widths, in its unit.
 
-    Names: tick, edges, samples, tokens, repeats; sensor_gain; gaps, aliasing, lag, overlap, idle, cpu_tick.
+    Names: tick, edges, samples, tokens, repeats; sensor_gain; gaps, aliasing, lag, averaging, overlap, idle, cpu_tick.
     """
 
     value: float

@@ -44,6 +44,7 @@ def cross_check(counter: CounterEnergy, power: PowerEnergy) -> CrossCheck:
     """Return both energies and whether they differ by more than `LIMIT`."""
     apart_j = power.energy_j - counter.energy_j
     gap = apart_j / counter.energy_j if counter.energy_j > 0 else None
-    reach_j = Z * math.hypot(power.edges_sd_j, power.samples_sd_j, counter.edges_sd_j, counter.tick_sd_j) + power.gaps_j
+    random_j = Z * math.hypot(power.edges_sd_j, power.samples_sd_j, counter.edges_sd_j, counter.tick_sd_j)
+    reach_j = random_j + power.gaps_j + power.averaging_j
     flagged = gap is None or abs(gap) > LIMIT
     return CrossCheck(counter.energy_j, power.energy_j, gap, flagged, abs(apart_j) <= reach_j)

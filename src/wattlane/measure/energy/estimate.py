@@ -1,14 +1,19 @@
 """The energy of one window of a record by the best source in it, with its budget.
 
 The counter goes first; integrated power stands in where there is none. Both are compared where both exist. A load that
-may hide from part-time samples gets the bound: on integrated power always, on the counter only where it is said to
-share the part-time sampling, because that is not settled.
+may hide from part-time samples gets the bound: on integrated power of the whole window; on the counter of the ticks
+that hold the edges, and of the whole window where the counter is said to share the part-time sampling, because that
+is not settled.
 
 A source behind a cache shows at t + L what was there at t, with L between 0 and its lag. Where L lies is not known, so
 
     lag part = max over L of |E(start + L, end + L) − E(start, end)|
 
-is added as a bound; it is 0 where power was alike at both edges.
+is added as a bound; it is 0 where power was alike at both edges. Power that is a running mean over A seconds, where a
+card gives no instant one, is integrated A / 2 later; it smears each edge by up to A / 8 times a step there, of which
+the mean may show half:
+
+    averaging part = A / 4 · Σ over edges of the range of the averages within 3 A / 2 of it          a bound
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wattlane.measure.energy.aliasing import bound_j, find_aliasing
+from wattlane.measure.energy.aliasing import AVERAGE_S, bound_j, find_aliasing
 from wattlane.measure.energy.budget import GAIN_SD, Budget
 from wattlane.measure.energy.crosscheck import CrossCheck, cross_check
 from wattlane.measure.energy.integrate import MAX_GAP_S, PowerEnergy, integrate
@@ -34,12 +39,13 @@ LAG_STEPS = 5
 class Sensor:
     """What is known of a card's sensors; the defaults hold for a card that was not looked at.
 
-    `lowest_w` and `highest_w` are the least and most it can draw (idle and power limit), for the bound.
+    `lowest_w` and `highest_w` are the least and most it can draw (idle and power limit), for the bound; a limit that
+    is not known is the highest power of the record.
     """
 
     gain_sd: float = GAIN_SD
     tick_s: float | None = None
-    lowest_w: float | None = None
+    lowest_w: float = 0.0
     highest_w: float | None = None
     part_time_counter: bool = False
 
@@ -63,7 +69,10 @@ class WindowEnergy:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One device's record as arrays: counters and powers with the times at which each was there."""
+    """One device's record as arrays: counters and powers with the times at which each was there.
+
+    `averaged_s` is the length of the running mean that `power_w` is, 0 where it is instant.
+    """
 
     counter_times_s: Array
     counter_j: Array
@@ -71,6 +80,7 @@ class Record:
     power_w: Array
     average_w: Array | None = None
     lag_s: float = 0.0
+    averaged_s: float = 0.0
 
 
 def to_record(readings: Sequence[Reading]) -> Record:
@@ -80,7 +90,9 @@ def to_record(readings: Sequence[Reading]) -> Record:
     averages = [_average_w(r) for r in readings if r.power_w is not None]
     known = None if any(value is None for value in averages) or not averages else np.array(averages, dtype=float)
     lag_s = max((reading.lag_s for reading in readings), default=0.0)
-    return Record(*_columns(counter), *_columns(power), known, lag_s)
+    channels = [channel for reading in readings for channel in reading.channels]
+    is_averaged = known is not None and any(channel.power_w is None for channel in channels)
+    return Record(*_columns(counter), *_columns(power), known, lag_s, AVERAGE_S if is_averaged else 0.0)
 
 
 def window_energy(
@@ -104,16 +116,27 @@ def window_energy(
     max_gap_s = max(max_gap_s, GAP_LAGS * record.lag_s)
     if _covers(record.counter_times_s, start_s, end_s, max_gap_s):
         ticks = reconstruct(record.counter_times_s, record.counter_j, sensor.tick_s)
-        counter = (aligned if align else counter_energy)(ticks, start_s, end_s)
+        samples = (record.power_times_s, record.power_w)
+        counter = aligned(ticks, start_s, end_s) if align else counter_energy(ticks, start_s, end_s, samples)
     low, high = (start_s, end_s) if counter is None else (counter.start_s, counter.end_s)
-    power = integrate(record.power_times_s, record.power_w, low, high, max_gap_s=max_gap_s)
+    power = _power(record, low, high, max_gap_s)
     if counter is None and power is None:
         return None
     check = cross_check(counter, power) if counter is not None and power is not None else None
     reasons: tuple[str, ...] = () if check is None or check.reason is None else (check.reason,)
-    hidden = power is not None and (counter is None or sensor.part_time_counter)
-    bounds, signs = (0.0, ()) if power is None else _hidden(record, power, check, sensor, load_period_s)
-    budget = _budget(counter, power, sensor.gain_sd, bounds if hidden else 0.0)
+    hidden_j = 0.0
+    signs: tuple[str, ...] = ()
+    if power is not None:
+        average_w = None if record.averaged_s > 0 else record.average_w
+        found = find_aliasing(power, record.power_times_s, average_w, load_period_s=load_period_s, check=check)
+        signs = found.reasons
+        if signs:
+            limits_w = _limits_w(record, sensor)
+            if counter is not None and ticks is not None and not align:
+                counter = counter_energy(ticks, low, high, limits_w=limits_w)
+            if counter is None or sensor.part_time_counter:
+                hidden_j = _hidden_j(power, limits_w)
+    budget = _budget(counter, power, sensor.gain_sd, hidden_j)
     if record.lag_s > 0:
         shown = ticks if counter is not None else None
         budget = replace(budget, bounds={**budget.bounds, "lag": _lag_j(record, shown, budget.value, low, high)})
@@ -121,6 +144,7 @@ def window_energy(
 
 
 def _budget(counter: CounterEnergy | None, power: PowerEnergy | None, gain_sd: float, hidden_j: float) -> Budget:
+    hidden_j += 0.0 if counter is None else counter.hidden_j
     bounds = {"aliasing": hidden_j} if hidden_j else {}
     if counter is not None:
         random = {"tick": counter.tick_sd_j, "edges": counter.edges_sd_j}
@@ -128,7 +152,19 @@ def _budget(counter: CounterEnergy | None, power: PowerEnergy | None, gain_sd: f
     assert power is not None
     random = {"edges": power.edges_sd_j, "samples": power.samples_sd_j}
     gain = {"sensor_gain": gain_sd * abs(power.energy_j)}
-    return Budget(power.energy_j, random, gain, {"gaps": power.gaps_j, **bounds})
+    averaging = {"averaging": power.averaging_j} if power.averaging_j else {}
+    return Budget(power.energy_j, random, gain, {"gaps": power.gaps_j, **averaging, **bounds})
+
+
+def _power(record: Record, start_s: float, end_s: float, max_gap_s: float) -> PowerEnergy | None:
+    """Return integrated power, averages moved back by half of their length."""
+    times_s, power_w, half_s = record.power_times_s, record.power_w, record.averaged_s / 2
+    moved = integrate(times_s, power_w, start_s + half_s, end_s + half_s, max_gap_s=max_gap_s)
+    if moved is None or half_s == 0:
+        return moved
+    beside = [power_w[np.abs(times_s - edge_s) <= 3 * half_s] for edge_s in (start_s + half_s, end_s + half_s)]
+    averaging_j = half_s / 2 * sum(float(np.ptp(near)) for near in beside if len(near))
+    return replace(moved, start_s=start_s, end_s=end_s, averaging_j=averaging_j)
 
 
 def _lag_j(record: Record, ticks: Ticks | None, energy_j: float, start_s: float, end_s: float) -> float:
@@ -149,17 +185,15 @@ def _lag_j(record: Record, ticks: Ticks | None, energy_j: float, start_s: float,
     return worst_j
 
 
-def _hidden(
-    record: Record, power: PowerEnergy, check: CrossCheck | None, sensor: Sensor, load_period_s: float | None
-) -> tuple[float, tuple[str, ...]]:
-    """Return how far the energy may lie from what part-time samples say, and why; 0 where no sign was found."""
-    found = find_aliasing(power, record.power_times_s, record.average_w, load_period_s=load_period_s, check=check)
-    if not found.is_flagged:
-        return 0.0, ()
-    lowest_w = power.lowest_w if sensor.lowest_w is None else sensor.lowest_w
-    highest_w = power.highest_w if sensor.highest_w is None else sensor.highest_w
-    low_j, high_j = bound_j(power, lowest_w, highest_w)
-    return max(power.energy_j - low_j, high_j - power.energy_j), found.reasons
+def _limits_w(record: Record, sensor: Sensor) -> tuple[float, float]:
+    seen_w = float(record.power_w.max())
+    return sensor.lowest_w, seen_w if sensor.highest_w is None else max(sensor.highest_w, seen_w)
+
+
+def _hidden_j(power: PowerEnergy, limits_w: tuple[float, float]) -> float:
+    """Return how far the energy may lie from what part-time samples say."""
+    low_j, high_j = bound_j(power, *limits_w)
+    return max(power.energy_j - low_j, high_j - power.energy_j)
 
 
 def _covers(times_s: Array, start_s: float, end_s: float, max_gap_s: float) -> bool:

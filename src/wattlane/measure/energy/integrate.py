@@ -30,7 +30,7 @@ Rule = Literal["linear", "hold"]
 
 @dataclass(frozen=True, slots=True)
 class PowerEnergy:
-    """Joules of integrated power between two instants: standard deviations of the parts, and the bound from gaps."""
+    """Joules of integrated power between two instants: standard deviations of parts, bounds of gaps and averaging."""
 
     start_s: float
     end_s: float
@@ -40,6 +40,7 @@ class PowerEnergy:
     gaps_j: float
     lowest_w: float
     highest_w: float
+    averaging_j: float = 0.0
 
 
 def integrate(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattlane.core.errors import InputError, MeasurementError
-from wattlane.core.files import write_json
+from wattlane.core.files import writable, write_json
 from wattlane.core.types import Origin
 from wattlane.measure.account import Energy, metered, modelled_cpu
 from wattlane.measure.engines.base import Engine
@@ -79,6 +79,7 @@ def split_over_http(
         InputError: the load cannot tell the phases apart, or there is no energy to divide.
         MeasurementError: the engine or the meter failed, or the fit was refused; the file is written first then.
     """
+    path = writable(Path(out)) / FILE
     with open_engine(target) as engine:
         warm_up(engine)
         source = meter if meter is not None else pick_meter(engine.habits).meter
@@ -92,7 +93,6 @@ def split_over_http(
         "boundary": run.boundary,
         "windows": [asdict(window) for window in run.windows],
     }
-    path = Path(out) / FILE
     try:
         has_idle = source is not None
         found = fit(run.windows, has_idle=has_idle, misfit_limit=misfit_limit, origin=run.origin, gain_sd=run.gain_sd)

@@ -301,13 +301,13 @@ RULES: dict[Code, Rule] = {
         _NOTE,
         "power samples miss part of a load that the counter sees",
         "agreement within the samples' own spread",
-        "use the counter; the interval of integrated power holds the bound",
+        "use the counter; integrated power has the bound, and the counter has it for the ticks at the edges",
     ),
     Code.ALIASING_AVERAGE: Rule(
         _NOTE,
         "instant power averages to another value than the averaged field",
         "the same mean",
-        "use the counter; the interval of integrated power holds the bound",
+        "use the counter; integrated power has the bound, and the counter has it for the ticks at the edges",
     ),
     Code.DECODE_TOKENS: Rule(
         _NOTE, "decode covers one token fewer than the output", "the first token belongs to prefill", "divide by n - 1"
