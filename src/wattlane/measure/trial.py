@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 IDLE_WINDOW_S = 2.0
+KEPT = "holds what was recorded until then and says so; run it again for a whole one"
 
 
 def run(
@@ -97,9 +98,7 @@ def run(
     result.write(driven.table, with_looks(recorder.table(driven.start_s), looks), durations_s)
     scraper.write(folder, driven.start_s)
     if driven.interrupted:
-        raise KeyboardInterrupt(
-            f"interrupted; {folder} holds what was recorded until then and says so; run it again for a whole one"
-        )
+        raise KeyboardInterrupt(f"interrupted; {folder} {KEPT}")
     return result
 
 
