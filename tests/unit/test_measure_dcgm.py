@@ -165,21 +165,22 @@ def test_the_interval_holds_the_truth_whatever_the_exporters_lag():
 
 
 def test_a_live_exporter_on_loopback_is_metered_through_its_lag():
-    energy_j, power_w = stepped(100.0, 400.0, 0.8, 100.0)
-    exporter = Exporter(energy_j, power_w, refresh_s=0.2, lag_s=0.1)
+    energy_j, power_w = stepped(100.0, 400.0, 0.4, 100.0)
+    exporter = Exporter(energy_j, power_w, refresh_s=0.12, lag_s=0.06)
     with exporting(exporter) as url:
         meter = open_for_engine(f"dcgm={url}/metrics")
         with Recorder(meter, None) as recorder:
-            time.sleep(1.2)
+            time.sleep(0.6)
             start_s = recorder.mark()
-            time.sleep(0.8)
+            time.sleep(0.5)
             end_s = recorder.mark()
-    assert recorder.readings[-1].time_s > end_s + 0.25  # read until the end had come through
+    assert recorder.readings[-1].time_s > end_s + 0.18  # read until the end had come through
     truth_j = energy_j(end_s - exporter.start_s) - energy_j(start_s - exporter.start_s)
     energy = metered(recorder.readings, start_s, end_s)
     assert (energy.source, energy.boundary.value) == ("dcgm counter", "gpu")
     assert energy.energy_j_lo <= truth_j <= energy.energy_j_hi
-    assert meter.refresh.period_s == pytest.approx(0.2, abs=0.11)
+    # scraped ten times a second, and later where the machine has other work; never as slow as the default of 30 s
+    assert 0.09 <= meter.refresh.period_s <= 0.6
     again = readings_of(recorder.table(0.0))
     assert metered(again, start_s, end_s) == energy  # record and replay
 
@@ -251,7 +252,7 @@ def test_a_wrong_name_of_a_source_says_what_was_expected(text, error, words):
 def test_the_doctor_tests_a_live_exporter_and_names_the_best_source(capsys):
     exporter = Exporter(*stepped(100.0, 400.0, 0.3), refresh_s=0.1)
     with exporting(exporter) as url:
-        assert command(["doctor", "--meter", f"dcgm={url}/metrics", "--self-test", "1.5"]) == 0
+        assert command(["doctor", "--meter", f"dcgm={url}/metrics", "--self-test", "0.9"]) == 0
     out = capsys.readouterr().out
     assert f"self-test: dcgm {UUID}: " in out
     assert f"ok       best source: dcgm {UUID}: energy counter" in out
@@ -267,7 +268,7 @@ def test_the_doctor_tests_a_live_exporter_and_names_the_best_source(capsys):
 def test_measure_takes_its_energy_from_a_named_exporter(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "IDLE_WINDOW_S", 0.6)
     exporter = Exporter(*stepped(100.0, 400.0, 0.0), refresh_s=0.1)
-    with exporting(exporter) as url, serving("llamacpp", pause_s=0.05) as server:
+    with exporting(exporter) as url, serving("llamacpp", pause_s=0.03) as server:
         result = run(server.base_url, "burst:n=4,input=6,output=10", tmp_path, meter=f"dcgm={url}/metrics")
     body = read_json(tmp_path / "measurement.json", "measurement")
     assert body["energy"]["source"] == "dcgm counter"

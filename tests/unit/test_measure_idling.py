@@ -73,7 +73,7 @@ def test_both_levels_before_an_engine_are_measured_apart(driver, tmp_path, monke
     flag = tmp_path / "context"
     monkeypatch.setenv("CONTEXT_FLAG", str(flag))
     card = Card(lambda: 95.0 if flag.exists() else 60.0)
-    before = watch_before(Picked(card, "given"), 0.4, runs_on_gpu=None, library=driver)
+    before = watch_before(Picked(card, "given"), 0.25, runs_on_gpu=None, library=driver)
     first, second, third = levels(before, [card.read()], "given", idling.ABSENT, 0.0)
     assert (first.level, second.level, third.level) == tuple(IdleLevel)
     assert first.power_w == pytest.approx(60.0, rel=0.02)
@@ -144,19 +144,21 @@ def test_before_an_engine_starts_every_card_is_watched_and_the_busy_ones_are_kno
 
 
 def test_an_idle_window_on_an_exporter_holds_five_refreshes_and_a_slow_one_is_refused(monkeypatch):
-    exporter = Exporter(*stepped(75.0, 75.0, 0.0), refresh_s=0.15)
+    monkeypatch.setattr(idling, "LOOK_S", 0.05)
+    exporter = Exporter(*stepped(75.0, 75.0, 0.0), refresh_s=0.1)
     with exporting(exporter) as url:
         before = watch_before(Picked(DcgmMeter(f"{url}/metrics"), ""), 0.2, runs_on_gpu=False)
     start_s, end_s = before.watched[NONE].edges_s
-    assert end_s - start_s >= 0.5
-    # the edges are good to a refresh of the five or so, more where a loaded machine refreshes late
+    assert end_s - start_s >= 0.45
+    # a loaded machine refreshes late: the interval, which holds the lag, is what must be right then
     (level, *_) = levels(before, before.watched[NONE].readings, "", idling.ABSENT, 0.0)
-    assert level.power_w == pytest.approx(75, rel=0.25)
-    monkeypatch.setattr(idling, "LONGEST_S", 1.0)
+    about = level.as_dict()
+    assert about["power_w_lo"] <= 75.0 <= about["power_w_hi"]
+    monkeypatch.setattr(idling, "LONGEST_S", 0.4)
     slow = Exporter(*stepped(75.0, 75.0, 0.0), refresh_s=30.0)
     with exporting(slow) as url:
         refused = watch_before(Picked(DcgmMeter(f"{url}/metrics"), ""), 0.2, runs_on_gpu=None)
-    assert "an idle level would take above 1 s" in refused.reasons[NONE]
+    assert "an idle level would take above 0 s" in refused.reasons[NONE]
     assert refused.reasons[CONTEXT] == refused.reasons[NONE]
 
 
@@ -170,7 +172,7 @@ def test_a_trial_records_the_levels_and_net_is_above_the_weights_exactly(tmp_pat
             watts["now"] = 80.0
             return super().__enter__()
 
-    monkeypatch.setattr(trial, "IDLE_WINDOW_S", 0.4)
+    monkeypatch.setattr(trial, "IDLE_WINDOW_S", 0.25)
     monkeypatch.setattr(trial, "ExternalEngine", type("Other", (), {}))  # it is not somebody else's
     with serving("llamacpp", pause_s=0.02) as server:
         monkeypatch.setattr(trial, "open_engine", lambda _target: Started(server.base_url, Spec("http")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 
 import pytest
 from measure_fake_exporter import answering, trtllm_body
@@ -65,24 +66,31 @@ def test_a_restarted_server_has_a_new_clock_and_time_still_ascends():
 
 
 def test_the_server_is_asked_at_most_ten_times_a_second():
-    asked = []
-    with answering({"/energy_metrics": lambda: (asked.append(1), (200, trtllm_body(5.0, 1.0)))[1]}) as url:
-        meter = TrtllmMeter(url)
-        until_s = time.monotonic() + 0.45
-        while time.monotonic() < until_s:
-            meter.read()
-    assert 3 <= len(asked) <= 7
+    now_s, asked_s = [0.0], []
+
+    def fetch(_url: str) -> bytes:
+        asked_s.append(now_s[0])
+        return trtllm_body(5.0, 1.0).encode()
+
+    meter = TrtllmMeter("x", clock=lambda: now_s[0], fetch=fetch)
+    while now_s[0] < 10.0:
+        now_s[0] += 0.01
+        meter.read()
+    apart_s = [after - before for before, after in pairwise(asked_s[1:])]  # the first look is that of the constructor
+    assert min(apart_s) >= 0.1 - 1e-9
+    assert 80 <= len(asked_s) <= 102
 
 
 def test_a_recorded_server_gives_the_energy_of_a_window():
     with answering({"/energy_metrics": counting(250.0)}) as url, Recorder(TrtllmMeter(url), None) as recorder:
-        time.sleep(0.3)
+        time.sleep(0.2)
         start_s = recorder.mark()
-        time.sleep(1.0)
+        time.sleep(0.5)
         end_s = recorder.mark()
     energy = metered(recorder.readings, start_s, end_s)
     assert energy.source == "trtllm counter"
-    assert energy.energy_j == pytest.approx(250.0 * (end_s - start_s), rel=0.03)
+    assert energy.energy_j_lo <= 250.0 * (end_s - start_s) <= energy.energy_j_hi
+    assert energy.energy_j_hi - energy.energy_j_lo < 0.3 * energy.energy_j
 
 
 @pytest.mark.parametrize(
