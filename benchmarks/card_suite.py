@@ -6,7 +6,7 @@ Each trial draws a card from `CardPriors` (tick, phase, gain), a load, a window 
 the telemetry thread does, and asks for the energy of the window.
 
     coverage   share of trials whose 95 % interval holds the true energy
-    no gain    the same for the random parts alone (ticks and edges), once the gain of the draw is taken out
+    no gain    the same for what a window has alone (ticks, edges, bounds), once the gain of the draw is taken out
     width      median of (width / oracle's width); the oracle knows the priors, the exact edges and the exact integral
                of the counter, and lacks only the gain of this draw: width = 2 · 1.96 · gain_sd · counter energy. No
                interval from the counter with that coverage can be narrower, since nothing in a record tells the gain.
@@ -84,7 +84,7 @@ def record_of(card: SimulatedCard, polls: np.ndarray) -> Record:
 
 
 def _trial(load: str, class_s: tuple[float, float], seed: int) -> Trial:
-    """Return whether the interval holds the truth, whether its random part does once the gain is taken out,
+    """Return whether the interval holds the truth, whether its own error does once the gain is taken out,
 
     its width over the oracle's, whether sources were flagged as apart by more than 5 %, and that beyond explanation.
     """
@@ -102,7 +102,7 @@ def _trial(load: str, class_s: tuple[float, float], seed: int) -> Trial:
     energy_j = found.energy_j
     assert found.check is not None
     flagged = found.check.flagged
-    within = abs(energy_j.value / sensor.gain - true_j) <= energy_j.random_half
+    within = abs(energy_j.value / sensor.gain - true_j) <= energy_j.own_half
     holds = energy_j.lo <= true_j <= energy_j.hi
     return holds, within, 2 * energy_j.half / oracle, flagged, flagged and not found.check.explained
 
