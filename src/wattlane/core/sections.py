@@ -16,6 +16,14 @@ from wattlane.core.files import existing
 
 UNION_PARTS = ("str", "int", "float", "bool", "dict[str")  # what the checker appends to a place for each member
 SHOWN = 80
+SAID = (  # wording of the checker, and the house's
+    ("Input should be a valid tuple", "expected a list"),
+    ("Input should be a valid", "expected a valid"),
+    ("Input should be a finite", "expected a finite"),
+    ("Input should be greater", "expected a value greater"),
+    ("Input should be less", "expected a value less"),
+    ("Input should be", "expected"),
+)
 V = TypeVar("V", int, float, str)
 Whole = TypeVar("Whole", bound="Section")
 
@@ -31,19 +39,49 @@ Number = Annotated[float, Field(strict=False)]  # TOML's 1 is a number too
 
 
 def read_toml(path: Path, root: type[Whole], example: str) -> Whole:
-    """Return the content of a TOML file as `root`.
+    """Return the content of a TOML file as `root`; `example` is a file of that form.
 
     Raises:
         InputError: the file is missing or not TOML, or keys or values are wrong (all of them are listed).
     """
+    return checked(str(path), read_table(path, example), root)
+
+
+def read_table(path: Path, example: str) -> dict[str, Any]:
+    """Return the tables of a TOML file as they stand.
+
+    Raises:
+        InputError: the file is missing or not TOML.
+    """
     try:
-        body = tomllib.loads(existing(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = existing(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid TOML ({error}); see {example} for the form") from error
+    return parse_table(str(path), text, example)
+
+
+def parse_table(where: str, text: str, example: str) -> dict[str, Any]:
+    """Return the tables of a TOML text; `where` names it in the refusal.
+
+    Raises:
+        InputError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not valid TOML ({error}); see {example} for the form") from error
+
+
+def checked(where: str, body: dict[str, Any], root: type[Whole]) -> Whole:
+    """Return tables as `root`.
+
+    Raises:
+        InputError: keys or values are wrong; all of them are listed.
+    """
     try:
         return root.model_validate(body)
     except ValidationError as error:
-        raise InputError.gathered(str(path), in_words(error, root)) from error
+        raise InputError.gathered(where, in_words(error, root)) from error
 
 
 def in_words(error: ValidationError, root: type[BaseModel]) -> list[str]:
@@ -64,22 +102,41 @@ def _line(where: str, place: list[Any], problem: Any, root: type[BaseModel]) -> 
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
         return f"unknown key {where!r}; {hint}"
     if kind == "missing":
-        return f"missing key {where!r}"
+        return f"missing key {where!r}{_wanted(root, place)}"
     if kind == "value_error":
         return f"{where}: {said.removeprefix('Value error, ')}"
     short = shown if len(shown) <= SHOWN else f"a {type(problem['input']).__name__} of {len(shown)} characters"
-    return f"{where} is {short}; {said.replace('Input should be', 'expected')}"
+    if kind == "model_type":
+        return f"{where} is {short}; expected a table, [{where}]"
+    for before, after in SAID:
+        said = said.replace(before, after)
+    return f"{where} is {short}; {said}"
+
+
+def _wanted(root: type[BaseModel], place: list[Any]) -> str:
+    """Return what a required key holds, in words; nothing where the kind says little."""
+    field = _fields(root, place[:-1]).get(str(place[-1]))
+    if field is None:
+        return ""
+    if _model_of(field.annotation) is not None:
+        return f"; expected a table, [{place[-1]}]"
+    return "; expected a text" if field.annotation is str else ""
 
 
 def fields_at(root: type[BaseModel], place: Iterable[Any]) -> list[str]:
     """Return the keys that the table at `place` may have; [] where it is not a table of its own."""
+    return list(_fields(root, place))
+
+
+def _fields(root: type[BaseModel], place: Iterable[Any]) -> dict[str, Any]:
     model: Any = root
     for part in place:
         if isinstance(part, int):
             continue
         field = getattr(model, "model_fields", {}).get(str(part))
         model = _model_of(field.annotation) if field else None
-    return list(getattr(model, "model_fields", {}))
+    found: dict[str, Any] = getattr(model, "model_fields", {})
+    return found
 
 
 def _model_of(kind: Any) -> Any:

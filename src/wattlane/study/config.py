@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, model_validator
 
-from wattlane.core.errors import InputError
-from wattlane.core.files import existing
+from wattlane.core.sections import Listed, Section, checked, read_table
 
-V = TypeVar("V", int, float)
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, unknown keys refused, values of the type they say and finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-Listed = Annotated[tuple[V, ...], Field(strict=False)]  # TOML knows arrays, not tuples; their values stay strict
+EXAMPLE = "examples/azure-conv.toml"
 
 
 class WorkloadSection(Section):
@@ -127,58 +114,4 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
     Raises:
         InputError: the file is not TOML, or keys or values are wrong (all of them are listed).
     """
-    try:
-        body = tomllib.loads(existing(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML ({error}); see examples/azure-conv.toml for the form") from error
-    try:
-        return Study.model_validate(body | (overrides or {}))
-    except ValidationError as error:
-        raise InputError.gathered(str(path), [_in_words(e) for e in error.errors()]) from error
-
-
-# Wording of the checker, and the house's.
-SAID = (
-    ("Input should be a valid tuple", "expected a list"),
-    ("Input should be a valid", "expected a valid"),
-    ("Input should be a finite", "expected a finite"),
-    ("Input should be", "expected a value"),
-)
-
-
-def _in_words(problem: Any) -> str:
-    """Return a problem as key, value, expectation."""
-    where, kind, said = ".".join(str(part) for part in problem["loc"]), problem["type"], problem["msg"]
-    if kind == "extra_forbidden":
-        known = list(_fields(problem["loc"][:-1]))
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        return f"unknown key {where!r}; " + (
-            f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-        )
-    if kind == "missing":
-        return f"missing key {where!r}; expected {_wanted(problem['loc'])}"
-    if kind == "model_type":
-        return f"{where} is {problem['input']!r}; expected a table, [{where}]"
-    if kind == "value_error":
-        return f"{where}: {said.removeprefix('Value error, ')}"
-    for before, after in SAID:
-        said = said.replace(before, after)
-    return f"{where} is {_shown(problem['input'])}; {said}"
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= 80 else f"a {type(value).__name__} of {len(repr(value))} characters"
-
-
-def _fields(location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    model: Any = Study
-    for part in location:
-        model = model.model_fields[str(part)].annotation
-    fields: dict[str, FieldInfo] = model.model_fields
-    return fields
-
-
-def _wanted(location: tuple[int | str, ...]) -> str:
-    """Return what a required key holds, in words."""
-    kind = _fields(location[:-1])[str(location[-1])].annotation
-    return f"a table, [{location[-1]}]" if kind is not str else "a text"
+    return checked(str(path), read_table(path, EXAMPLE) | (overrides or {}), Study)

@@ -6,17 +6,15 @@ Texts may hold `{factor}` (or `{factor.field}` when its values are tables); each
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wattlane.core.errors import InputError, UnknownNameError
-from wattlane.core.files import existing
-from wattlane.core.sections import Section, in_words
+from wattlane.core.sections import Section, checked, parse_table, read_table
 from wattlane.core.types import Slo
 from wattlane.measure.widen import MAX_PASSES, Precision
 
@@ -196,6 +194,7 @@ def label(value: Value) -> str | int | float | bool:
     return value.get("label", "") if isinstance(value, dict) else value
 
 
+FORM = "docs/guides/campaigns.md"
 PRESETS = "wattlane.measure.campaigns.presets"
 
 
@@ -223,25 +222,12 @@ def read_grid(path: Path, changes: Mapping[str, Any] | None = None) -> Grid:
     Raises:
         InputError: the file is not TOML, or keys or values are wrong (all of them are listed).
     """
-    try:
-        text = existing(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error}); expected a grid in TOML") from error
-    return beside(path.parent, parse_grid(str(path), text, changes))
+    return beside(path.parent, _changed(str(path), read_table(path, FORM), changes))
 
 
 def parse_grid(where: str, text: str, changes: Mapping[str, Any] | None = None) -> Grid:
     """Return the grid that `text` holds; `where` names it in messages."""
-    try:
-        body = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: not valid TOML ({error}); see docs/guides/campaigns.md for the form") from error
-    for key, value in (changes or {}).items():
-        _set(body, key.split("."), value, where)
-    try:
-        return Grid.model_validate(body)
-    except ValidationError as error:
-        raise InputError.gathered(where, in_words(error, Grid)) from error
+    return _changed(where, parse_table(where, text, FORM), changes)
 
 
 def beside(folder: Path, grid: Grid) -> Grid:
@@ -254,6 +240,12 @@ def beside(folder: Path, grid: Grid) -> Grid:
 
     sweeps = [sweep.model_copy(update={"workload": moved(sweep.workload)}) for sweep in grid.sweep]
     return grid.model_copy(update={"workload": moved(grid.workload), "sweep": sweeps})
+
+
+def _changed(where: str, body: dict[str, Any], changes: Mapping[str, Any] | None) -> Grid:
+    for key, value in (changes or {}).items():
+        _set(body, key.split("."), value, where)
+    return checked(where, body, Grid)
 
 
 def _set(body: dict[str, Any], path: list[str], value: Any, where: str) -> None:
