@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from wattlane.core.errors import InputError
 
+Value = int | float | str
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -15,7 +17,7 @@ class Spec:
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def options_as(self, defaults: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+    def options_as(self, defaults: Mapping[str, Value]) -> dict[str, Value]:
         """Return `defaults` overlaid with the given options, each cast to the type of its default.
 
         Raises:

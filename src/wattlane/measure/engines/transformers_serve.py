@@ -13,12 +13,12 @@ from typing import Any, Self
 from wattlane.core.errors import InputError
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.engines.installed import Installed, look_into
-from wattlane.measure.engines.process import ServerProcess, core_set, free_port
+from wattlane.measure.engines.spawned import SpawnedEngine
 from wattlane.measure.hf_model import random_checkpoint
-from wattlane.measure.spec import Spec
+from wattlane.measure.spec import Spec, Value
 
 NAME = "transformers"
-DEFAULTS: dict[str, int | float | str] = {
+DEFAULTS: dict[str, Value] = {
     "model": "",
     "size": "tiny",
     "seed": 0,
@@ -40,38 +40,24 @@ CPU_CACHE = {"num_blocks": 256, "block_size": 32, "max_batch_tokens": 512}  # on
 QUANTIZATION_TYPES = {"bnb-4bit": "NF4 or FP4 as the library's default says", "bnb-8bit": "INT8 (LLM.int8())"}
 
 
-class TransformersServeEngine:
+class TransformersServeEngine(SpawnedEngine):
     """One server process. Cache options (`num_blocks`, `block_size`, `max_batch_tokens`) of 0 are the server's."""
 
     def __init__(self, spec: Spec) -> None:
-        self.options = spec.options_as(DEFAULTS)
+        super().__init__(NAME, spec, DEFAULTS, ("threads",))
         quantization = str(self.options["quantization"])
         if quantization and quantization not in QUANTIZATION_TYPES:
             raise InputError(
                 f"{NAME}: quantization is {quantization!r}; expected one of {', '.join(QUANTIZATION_TYPES)} or none"
             )
-        if int(self.options["threads"]) < 1:
-            raise InputError(f"{NAME}: threads is {self.options['threads']}; expected an integer of at least 1")
-        self._server = ServerProcess(NAME, core_set(str(self.options["cores"])))
         self._installed: Installed | None = None
         self._model = str(self.options["model"])
-        self._base_url = ""
         self._hub: tempfile.TemporaryDirectory[str] | None = None
-
-    @property
-    def base_url(self) -> str:
-        """Address in front of `/v1`."""
-        return self._base_url
 
     @property
     def model(self) -> str:
         """The served path, which requests must repeat."""
         return self._model
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server."""
-        return self._server.pid
 
     @property
     def habits(self) -> Habits:
@@ -90,8 +76,7 @@ class TransformersServeEngine:
             self._installed.need("bitsandbytes")
         if not self._model:
             self._model = str(random_checkpoint(str(self.options["size"]), int(self.options["seed"])))
-        port = free_port()
-        self._base_url = f"http://127.0.0.1:{port}"
+        port = self._free_port()
         # listing models fails where the hub's folder is missing
         self._hub = tempfile.TemporaryDirectory(prefix="wattlane-hub-")
         environment = {
@@ -109,13 +94,9 @@ class TransformersServeEngine:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._server.stop()
+        super().__exit__(*exception)
         if self._hub is not None:
             self._hub.cleanup()
-
-    def exit_reason(self) -> str | None:
-        """Return None while the server runs, else how it ended."""
-        return self._server.exit_reason()
 
     def describe(self) -> dict[str, Any]:
         """Return name, versions, options, and the numbers it computes with."""
@@ -127,7 +108,7 @@ class TransformersServeEngine:
             "version": versions.get("transformers"),
             "versions": versions,
             "model": Path(given).name if given else f"random-{self.options['size']}",
-            "options": {key: value for key, value in self.options.items() if key not in {"model", "python"}},
+            "options": self._own_options(),
             "random_weights": not given,
             "quantization": QUANTIZATION_TYPES.get(quantization),
             "compute_dtype": self.options["dtype"],

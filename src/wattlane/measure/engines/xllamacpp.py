@@ -10,15 +10,14 @@ import sys
 from importlib import metadata
 from typing import Any, Self
 
-from wattlane.core.errors import InputError, UnknownNameError
 from wattlane.core.extras import require
 from wattlane.measure.engines.base import Habits
-from wattlane.measure.engines.process import ServerProcess, core_set, free_port
-from wattlane.measure.gguf_model import SHAPES, random_gguf
-from wattlane.measure.spec import Spec
+from wattlane.measure.engines.spawned import SpawnedEngine
+from wattlane.measure.gguf_model import random_gguf
+from wattlane.measure.spec import Spec, Value
 
 NAME = "xllamacpp"
-DEFAULTS: dict[str, int | float | str] = {
+DEFAULTS: dict[str, Value] = {
     "precision": "F16",
     "size": "tiny",
     "slots": 8,
@@ -32,25 +31,11 @@ START_LIMIT_S = 30.0
 FIRST_PLAIN_TOKEN = 261  # after the special tokens and the 256 single bytes
 
 
-class XllamacppEngine:
+class XllamacppEngine(SpawnedEngine):
     """One server process. Options: precision, size, slots, threads, context_tokens, seed, cores, or model=FILE.gguf."""
 
     def __init__(self, spec: Spec) -> None:
-        self.options = spec.options_as(DEFAULTS)
-        small = [name for name in ("slots", "threads", "context_tokens") if int(self.options[name]) < 1]
-        if small:
-            raise InputError.gathered(
-                NAME, [f"{name} is {self.options[name]}; expected an integer of at least 1" for name in small]
-            )
-        if self.options["size"] not in SHAPES:
-            raise UnknownNameError("model size", str(self.options["size"]), SHAPES)
-        self._server = ServerProcess(NAME, core_set(str(self.options["cores"])))
-        self._base_url = ""
-
-    @property
-    def base_url(self) -> str:
-        """Address in front of `/v1`."""
-        return self._base_url
+        super().__init__(NAME, spec, DEFAULTS, ("slots", "threads", "context_tokens"))
 
     @property
     def model(self) -> str:
@@ -58,17 +43,11 @@ class XllamacppEngine:
         return str(self.options["model"]) or f"random-{self.options['size']}-{self.options['precision']}"
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the server."""
-        return self._server.pid
-
-    @property
     def habits(self) -> Habits:
         """Token-id prompts, fixed output length, no prefix cache, CPU only."""
-        high = SHAPES[str(self.options["size"])].vocabulary_tokens
         return Habits(
             request_fields={"ignore_eos": True, "cache_prompt": False},
-            token_ids=None if self.options["model"] else (FIRST_PLAIN_TOKEN, high),
+            token_ids=None if self.options["model"] else (FIRST_PLAIN_TOKEN, self.vocabulary),
             runs_on_gpu=False,
         )
 
@@ -76,21 +55,13 @@ class XllamacppEngine:
         require("xllamacpp")
         given, size, precision = (str(self.options[name]) for name in ("model", "size", "precision"))
         path = given or str(random_gguf(size, precision, int(self.options["seed"])))
-        port = free_port()
+        port = self._free_port()
         command = [sys.executable, "-m", "wattlane.measure.engines.xllamacpp_server", "--model", path]
         command += ["--port", str(port)]
         for name in ("slots", "threads", "context_tokens"):
             command += [f"--{name.replace('_', '-')}", str(self.options[name])]
-        self._base_url = f"http://127.0.0.1:{port}"
         self._server.start(command, {}, f"{self._base_url}/health", START_LIMIT_S)
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.stop()
-
-    def exit_reason(self) -> str | None:
-        """Return None while the server runs, else how it ended."""
-        return self._server.exit_reason()
 
     def describe(self) -> dict[str, Any]:
         """Return name, versions and options."""
@@ -98,6 +69,6 @@ class XllamacppEngine:
             "name": NAME,
             "version": metadata.version("xllamacpp"),
             "model": self.model,
-            "options": {key: value for key, value in self.options.items() if key != "model"},
+            "options": self._own_options(),
             "random_weights": not self.options["model"],
         }
