@@ -13,6 +13,17 @@ from wattlane.core.served import write_served
 from wattlane.measure.campaigns.trials import Trial
 
 Window = Callable[[Trial], float]
+GRID = """
+name = "g"
+target = "fake:precision={precision},batch={batch}"
+[workload]
+text = "burst:n=4,input=8,output=3"
+[factors]
+precision = ["F16", "Q8_0"]
+batch = [1, 2, 4]
+[repeats]
+at_least = 3
+"""
 
 
 def served_table(arrival_s, input_tokens, output_tokens, e2e_s, energy_j=None):

@@ -59,6 +59,15 @@ def test_buckets_sum_to_the_energy_of_the_phases():
     assert buckets[0]["bucket"] == "0-63 in, 0-9 out"
 
 
+def test_the_first_token_of_a_request_costs_no_decode():
+    one, many, whole = by_length(rows((100, 1), (200, 31)), COSTS, (150,))
+    assert (one["decode_j"], many["decode_j"]) == (0.0, pytest.approx(90.0))
+    assert one["energy_j_per_request"] == pytest.approx(10.0)
+    [only, _] = by_length(rows((100, 1), (100, 1)), COSTS)
+    assert only["prefill_j"] + only["decode_j"] == pytest.approx(120.0)  # nobody decoded: it all went into reading
+    assert whole["energy_j_per_request"] == pytest.approx(60.0)
+
+
 def test_energy_is_absent_without_costs_and_failures_are_in_no_denominator():
     table = pl.concat([rows((10, 5), (10, 5)), rows((10, 5), outcome="failed")])
     bare = by_length(table)[0]

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from measure_fake_trial import GRID as CELLS
 from measure_fake_trial import FakeRunner
 
 from wattlane.core.errors import MeasurementError, MissingExtraError
@@ -19,17 +20,7 @@ from wattlane.measure.campaigns.ray_cluster import OnRay, away, own_meter
 from wattlane.measure.campaigns.schedule import Here
 from wattlane.measure.campaigns.trials import Trial
 
-GRID = """
-name = "g"
-target = "fake:precision={precision},batch={batch}"
-[workload]
-text = "burst:n=4,input=8,output=3"
-[factors]
-precision = ["F16", "Q8_0"]
-batch = [1, 2, 4]
-[repeats]
-at_least = 1
-"""
+GRID = CELLS.replace("at_least = 3", "at_least = 1")
 
 
 class FakeRay:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from measure_fake_server import serving
-from measure_fake_trial import FakeRunner, write_run
+from measure_fake_trial import GRID, FakeRunner, write_run
 
 from wattlane.cli.app import run as command
 from wattlane.core.errors import AbsentBackendError, InputError, MeasurementError
@@ -22,18 +22,6 @@ from wattlane.measure.campaigns.schedule import Here
 from wattlane.measure.campaigns.summary import enough, estimate
 from wattlane.measure.campaigns.trials import Status, Trial, finished, measure
 from wattlane.measure.meters.simulated import SimulatedMeter
-
-GRID = """
-name = "g"
-target = "fake:precision={precision},batch={batch}"
-[workload]
-text = "burst:n=4,input=8,output=3"
-[factors]
-precision = ["F16", "Q8_0"]
-batch = [1, 2, 4]
-[repeats]
-at_least = 3
-"""
 
 
 def go(folder, runner, changes=None, text=GRID, steps=None):

@@ -7,8 +7,8 @@ import time
 
 import pytest
 from measure_fake_exporter import UUID, Exporter, answering, exporting, page, stepped
+from measure_fake_nvml import FakeNvml
 from measure_fake_server import serving
-from test_measure_meters import FakeNvml
 
 from wattlane.cli.app import run as command
 from wattlane.core.errors import InputError, MeasurementError, UnknownNameError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
+from measure_fake_nvml import FakeNvml
 
 from wattlane.core.errors import MeasurementError
 from wattlane.measure.meters import nvml_facts
@@ -97,24 +97,11 @@ def test_uuids_match_with_and_without_their_prefix():
     assert not same_uuid("GPU-aa11", "GPU-ab22")
 
 
-class FakeNvml(SimpleNamespace):
+class SplitNvml(FakeNvml):
     """One split board and one whole one; limits in mW, clocks in MHz."""
-
-    NVMLError = type("NVMLError", (Exception,), {})
-    NVML_FI_DEV_POWER_INSTANT = 186
-    NVML_FI_DEV_POWER_AVERAGE = 185
 
     def nvmlDeviceGetFieldValues(self, handle, fields):
         raise self.NVMLError("Not Supported")
-
-    def nvmlDeviceGetCount(self):
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetHandleByUUID(self, uuid):
-        return int(uuid[-1])
 
     def nvmlDeviceGetUUID(self, handle):
         return f"GPU-{handle}" if handle in (0, 1) else f"MIG-{handle}"
@@ -150,7 +137,7 @@ class FakeNvml(SimpleNamespace):
 
 
 def test_nvml_gives_boards_limits_and_health_in_si_units():
-    nvml = FakeNvml()
+    nvml = SplitNvml()
     whole = nvml_facts.boards(nvml)
     assert whole == [Board(0, "GPU-0", "NVIDIA A100", ("MIG-0", "MIG-1")), Board(1, "GPU-1", "NVIDIA A100")]
     facts = nvml_facts.facts(nvml, "GPU-0")

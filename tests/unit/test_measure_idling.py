@@ -9,8 +9,8 @@ import time
 
 import pytest
 from measure_fake_exporter import Exporter, exporting, stepped
+from measure_fake_nvml import FakeNvml
 from measure_fake_server import serving
-from test_measure_meters import FakeNvml
 
 from wattlane.core.errors import MeasurementError
 from wattlane.core.files import read_json

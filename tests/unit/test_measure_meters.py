@@ -5,9 +5,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from measure_fake_nvml import FakeNvml
 
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.core.types import Boundary, Origin
@@ -86,55 +86,6 @@ def test_rapl_absent_or_broken_is_found_out(tmp_path):
     assert "unreadable" in rapl.find(tmp_path)[0].detail
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("7")
     assert rapl.find(tmp_path)[0].status == "ok"
-
-
-class FakeNvml:
-    """Two GPUs; counters in mJ, powers in mW, as the library gives them."""
-
-    NVMLError = type("NVMLError", (Exception,), {})
-    NVML_SUCCESS = 0
-    NVML_FI_DEV_POWER_INSTANT = 186
-    NVML_FI_DEV_POWER_AVERAGE = 185
-
-    def __init__(self, busy=(), mig=(), driver=True, counter=True):
-        self.busy, self.mig, self.driver, self.counter = busy, mig, driver, counter
-        self.energy_mj = [5_000, 9_000]
-
-    def nvmlInit(self):
-        if not self.driver:
-            raise self.NVMLError("Driver Not Loaded")
-
-    def nvmlDeviceGetCount(self):
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetHandleByUUID(self, uuid):
-        return int(uuid[-1])
-
-    def nvmlDeviceGetUUID(self, handle):
-        return f"GPU-{handle}"
-
-    def nvmlDeviceGetName(self, handle):
-        return b"NVIDIA H100 80GB HBM3"
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle):
-        return [SimpleNamespace(pid=42)] if handle in self.busy else []
-
-    def nvmlDeviceGetMigMode(self, handle):
-        if handle not in self.mig:
-            raise self.NVMLError("Not Supported")
-        return [1, 1]
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
-        if not self.counter:
-            raise self.NVMLError("Not Supported")
-        return self.energy_mj[handle]
-
-    def nvmlDeviceGetFieldValues(self, handle, fields):
-        watts = {(186, 0): 300_000, (185, 0): 290_000, (186, 1): 520_000, (185, 1): 510_000}
-        return [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=watts[field])) for field in fields]
 
 
 def test_nvml_reads_joules_and_watts_of_the_named_gpus_only():

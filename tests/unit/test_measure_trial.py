@@ -34,6 +34,8 @@ def test_a_run_writes_its_four_files_and_they_agree(tmp_path, monkeypatch):
     body = read_json(tmp_path / "run" / "measurement.json", "measurement")
     assert body["requests"] == len(read_served(tmp_path / "run" / "served.parquet")) == 4
     assert body["tokens"] == {"input": 24, "output": 16}
+    # the first token of each of the four is made where its prompt is read
+    assert {name: body["phases"][name]["tokens"] for name in ("prefill", "decode")} == {"prefill": 24, "decode": 12}
     assert body["idle_w"] == pytest.approx(40, rel=0.05)  # 0.2 s between polls of a busy machine
     assert body["net_energy"]["energy_j"] == body["energy"]["energy_j"] - result.idle_w * body["window_s"]
     assert body["cpu_seconds"] is None  # the server is not ours

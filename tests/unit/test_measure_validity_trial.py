@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
+from measure_fake_nvml import FakeNvml
 from measure_fake_server import serving
-from test_measure_meters import FakeNvml
 
 from wattlane.core.files import read_json, read_parquet
 from wattlane.measure import run, trial

@@ -81,6 +81,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
     spans = find_spans(table, window_s)
     prefill, decode = split(energy, spans, idle, idle_s)
     input_tokens, output_tokens = int(done["input_tokens"].sum()), int(done["output_tokens"].sum())
+    later_tokens = int((done["output_tokens"] - 1).clip(0).sum())  # the first of each request is prefill's
     seen = Circumstances(
         energy=energy,
         spans=spans,
@@ -116,7 +117,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         idle_w=idle_w,
         idle=levels(driven.before, recorder.readings, asked.picked.reason, idle, idle_s),
         prefill=PhaseResult(prefill, spans.prefill_s, input_tokens - int(done["cached_tokens"].sum())),
-        decode=PhaseResult(decode, spans.decode_s, output_tokens),
+        decode=PhaseResult(decode, spans.decode_s, later_tokens),
         spans=spans,
         latency=latency(table, asked.slo),
         slo=asked.slo,

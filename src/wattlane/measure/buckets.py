@@ -1,6 +1,6 @@
 """Energy and latency by length: one row a bucket of input (and output) tokens, from served rows.
 
-    energy of a bucket  = e_prefill · Σ (input − cached) + e_decode · Σ output        over its completed requests
+    energy of a bucket  = e_prefill · Σ (input − cached) + e_decode · Σ (output − 1)    over its completed requests
     per request         = energy of the bucket / completed requests in it
 
 e_prefill and e_decode are the phase energies of the run over its tokens, so the buckets sum to the energy of the
@@ -107,18 +107,22 @@ def _lengths(table: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _rates(table: pl.DataFrame, costs: PhaseCosts) -> tuple[float | None, float | None]:
-    """Return joules per computed prompt token and per output token; None where the energy or its tokens are absent."""
-    prompts, answers = _tokens(table)
+    """Return joules per computed prompt token and per later token; None where the energy or its tokens are absent."""
+    prompts, _, later = _tokens(table)
+    if not later and costs.prefill_j is not None and costs.decode_j is not None and prompts:
+        return (costs.prefill_j + costs.decode_j) / prompts, 0.0  # no request wrote a second token
     return (
         costs.prefill_j / prompts if costs.prefill_j is not None and prompts else None,
-        costs.decode_j / answers if costs.decode_j is not None and answers else None,
+        costs.decode_j / later if costs.decode_j is not None and later else None,
     )
 
 
-def _tokens(table: pl.DataFrame) -> tuple[int, int]:
+def _tokens(table: pl.DataFrame) -> tuple[int, int, int]:
+    """Return prompt tokens that were computed, output tokens, and those after the first of each request."""
     done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
     prompts = int(done["input_tokens"].fill_null(0).sum()) - int(done["cached_tokens"].fill_null(0).sum())
-    return prompts, int(done["output_tokens"].fill_null(0).sum())
+    answers = done["output_tokens"].fill_null(0)
+    return prompts, int(answers.sum()), int((answers - 1).clip(0).sum())
 
 
 def _row(
@@ -126,9 +130,9 @@ def _row(
 ) -> dict[str, Any]:
     found = latency(part, slo)
     completed = found.requests - found.failed
-    prompts, answers = _tokens(part)
+    prompts, answers, later = _tokens(part)
     prefill_j = None if rates[0] is None else rates[0] * prompts
-    decode_j = None if rates[1] is None else rates[1] * answers
+    decode_j = None if rates[1] is None else rates[1] * later
     energy_j = None if prefill_j is None or decode_j is None else prefill_j + decode_j
     each_j = None if energy_j is None or completed == 0 else energy_j / completed
     return {

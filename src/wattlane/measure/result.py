@@ -29,7 +29,10 @@ TELEMETRY_KIND = "telemetry"
 
 @dataclass(frozen=True, slots=True)
 class PhaseResult:
-    """Energy of a phase, the seconds it was active (alone or not) and the tokens of completed requests in it."""
+    """Energy of a phase, the seconds it was active (alone or not) and the tokens of completed requests in it.
+
+    Prefill reads what the cache did not hold and makes the first token, so decode covers one token fewer a request.
+    """
 
     energy: Energy
     duration_s: float
