@@ -16,7 +16,10 @@ from wattlane.sim.fleet_types import (
     EngineSettings,
     Failure,
     Fleet,
+    Order,
     Pool,
+    Release,
+    ReleaseKind,
     RestState,
     Role,
     Routing,
@@ -170,6 +173,29 @@ def controlled(rng: np.random.Generator, s: FleetScene) -> FleetScene:
     if rng.random() < 0.5:
         tags = replace(tags, predicted_tokens=rng.integers(1, 30, len(s.workload)))
     fleet = replace(fleet, pools=tuple(replace(p, clocking=clocking(rng)) for p in fleet.pools))
+    kinds = [ReleaseKind.IMMEDIATE] * 4 + list(ReleaseKind)
+    kind = kinds[int(rng.integers(0, len(kinds)))]
+    hours = tuple(rng.integers(1, 9, 5).astype(float))
+    release = Release(kind, 0.4, float(rng.choice([0.01, 0.1])), float(rng.choice([0.3, 0.9])), 0.01, hours, 10.0)
+    start_s = float(w.arrival_s[0])
+    orders = [Order.FCFS] * 3 + list(Order)
+    order = orders[int(rng.integers(0, len(orders)))]
+    patience_s = float(rng.choice([0.0, 0.02, 10.0]))
+    own = []
+    for p in fleet.pools:
+        aligned = order is Order.KV_ALIGNED and p.settings.scheduling is Scheduling.STATIC
+        own.append(replace(p.settings, order=Order.LENGTH_BUCKETS if aligned else order, patience_s=patience_s))
+    fleet = replace(
+        fleet, release=release, pools=tuple(replace(p, settings=c) for p, c in zip(fleet.pools, own, strict=True))
+    )
+    if release.kind in (ReleaseKind.DEADLINE_AWARE, ReleaseKind.CARBON) or rng.random() < 0.3:
+        late = np.where(
+            rng.random(len(w)) < 0.3, np.inf, rng.choice([0.3, 2.0, 9000.0], len(w)) * rng.uniform(0.5, 1, len(w))
+        )
+        tags = replace(tags, deadline_s=late, deferrable=rng.random(len(w)) < 0.8)
+        if kind is not ReleaseKind.CARBON:
+            tags = replace(tags, deadline_s=np.minimum(late, np.where(np.isinf(late), np.inf, 2.0)))
+    assert start_s >= 0
     return FleetScene(s.workload, tags, fleet)
 
 
@@ -213,7 +239,6 @@ def fleet_scene(seed: int, requests: int = 14, longest_output: int = 24) -> Flee
                 failures=tuple(failures),
                 scales=tuple(scales),
                 retry_s=float(rng.choice([0.0, 0.05])),
-                release_window_s=float(rng.choice([0.0, 0.0, 0.4])),
                 seed=seed,
             ),
         ),

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference_clocks import Governor
-from reference_policies import Controller, choose, set_active
+from reference_policies import Controller, choose, expected_tokens, latest_start_s, released, set_active
 from reference_scheduler import Ask, Scheduler
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
-from wattlane.sim.fleet_types import Fleet, Pool, Role, Routing, Scheduling, Tags
+from wattlane.sim.fleet_types import Fleet, Order, Pool, Role, Routing, Scheduling, Tags
 
 
 def luck(seed: int, row: int, position: int) -> float:
@@ -163,10 +163,12 @@ class Server(Scheduler):
             self.batch = []
 
     def form(self) -> None:
-        self.step = 0
+        self.step, last = 0, None
         while len(self.batch) < self.pool.max_num_seqs:
-            r = self.candidate()
+            r = self.candidate(last)
             if r is None:
+                return
+            if last and self.s.order is Order.LENGTH_BUCKETS and self.bucket(r) != self.bucket(last):
                 return
             both = [*self.batch, r]
             longest = max(b.input_tokens for b in both) + max(b.output_tokens for b in both)
@@ -178,6 +180,7 @@ class Server(Scheduler):
                 continue
             self.waiting.remove(r)
             self.batch.append(r)
+            last = r
             r.begun_s = self.now_s
 
     # time
@@ -331,26 +334,26 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[list[Told], li
             number += 1
     split = {pool.model for pool in fleet.pools if pool.role is Role.PREFILL}
 
+    released_s = released(workload, fleet, tags)
+
     def ask(row: int) -> Ask:
         r = list(workload)[row]
         names: list[int] = []
         if tags.prefix_at is not None and tags.prefix_ids is not None:
             size = max((p.settings.prefix_block_tokens for p in fleet.pools if p.settings.prefix_cache), default=1)
             names = tags.prefix_ids[tags.prefix_at[row] : tags.prefix_at[row + 1]].tolist()[: r.input_tokens // size]
-        held_s, w = r.arrival_s, fleet.release_window_s
-        if w:
-            held_s = max(held_s, math.ceil(held_s / w) * w)
         values = [0 if c is None else int(c[row]) for c in (tags.priority, tags.adapter, tags.model)]
-        out = Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, held_s, *values, names, arrival_s=r.arrival_s)
-        mean = max(1, round(float(workload.output_tokens.mean())))
-        out.expected = mean if tags.predicted_tokens is None else int(tags.predicted_tokens[row])
+        out = Ask(row, r.input_tokens, r.cached_tokens, r.output_tokens, released_s[row], *values, names)
+        out.arrival_s, out.expected = r.arrival_s, expected_tokens(workload, tags, row)
+        out.latest_s = latest_start_s(workload, fleet, tags, row)
         return out
 
     firsts = [ask(row) for row in range(len(workload))]
     for r in firsts:
         if r.model in split:
             r.output_tokens = 1
-    serve(fleet, [s for s in servers if s.pool.role is not Role.DECODE], list(firsts), start_s)
+    ordered = sorted(firsts, key=lambda r: r.release_s)
+    serve(fleet, [s for s in servers if s.pool.role is not Role.DECODE], ordered, start_s)
     seconds: dict[int, Ask] = {}
     for r in firsts:
         if r.model in split and not r.refused and workload.output_tokens[r.row] > 1:

@@ -6,8 +6,9 @@ import math
 
 from reference_engine import Law
 from reference_scheduler import Ask, Scheduler
+from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
-from wattlane.sim.fleet_types import Fleet, Routing, ScalingKind, Scheduling
+from wattlane.sim.fleet_types import Fleet, ReleaseKind, Routing, ScalingKind, Scheduling, Tags
 
 
 def replica_seconds(server: Scheduler, prompt: float, output: float, tbt_s: float) -> float:
@@ -22,6 +23,110 @@ def replica_seconds(server: Scheduler, prompt: float, output: float, tbt_s: floa
         batch += 1
     prefill_s = law.seconds([prompt, prompt * (prompt + 1) / 2, 0.0, 0.0])
     return prefill_s + max(output - 1, 0) * law.seconds([0.0, 0.0, float(batch), batch * context]) / batch
+
+
+def expected_tokens(workload: Workload, tags: Tags, row: int) -> int:
+    if tags.predicted_tokens is not None:
+        return int(tags.predicted_tokens[row])
+    return max(1, round(float(workload.output_tokens.mean())))
+
+
+def alone(workload: Workload, fleet: Fleet, tags: Tags, row: int) -> tuple[float, float, float]:
+    """Return (seconds to the first token, to the last, joules saved by two) of a request that nobody disturbs."""
+    model = 0 if tags.model is None else int(tags.model[row])
+    pool = next(p for p in fleet.pools if p.model == model)
+    law, idle_w = Law(pool.laws[-1]), float(pool.laws[-1, it.IDLE_W])
+    p = float(max(workload.input_tokens[row] - workload.cached_tokens[row], 1))
+    o = expected_tokens(workload, tags, row)
+    n = math.ceil(p / pool.max_num_batched_tokens)
+    first_s = n * law.seconds([p / n, p * (p + 1) / 2 / n, 0.0, 0.0])
+    context = p + o / 2
+    whole_s = first_s + max(o - 1, 0) * law.seconds([0.0, 0.0, 1.0, context])
+    gain = 0.0
+    for times, one in ((1, [p, p * (p + 1) / 2, 0.0, 0.0]), (max(o - 1, 0), [0.0, 0.0, 1.0, context])):
+        both = [2 * value for value in one]
+        saved_s = 2 * law.seconds(one) - law.seconds(both)
+        gain += times * (2 * float(law.joules(one)) - float(law.joules(both)) - idle_w * saved_s)
+    return first_s, whole_s, gain
+
+
+def due_s(workload: Workload, tags: Tags, row: int) -> float:
+    if tags.deadline_s is None or math.isnan(tags.deadline_s[row]):
+        return math.inf
+    return float(workload.arrival_s[row] + tags.deadline_s[row])
+
+
+def latest_start_s(workload: Workload, fleet: Fleet, tags: Tags, row: int) -> float:
+    first_s, whole_s, _ = alone(workload, fleet, tags, row)
+    due = due_s(workload, tags, row)
+    if due < math.inf:
+        return due - whole_s
+    return math.inf if fleet.slo is None else float(workload.arrival_s[row]) + fleet.slo.ttft_s - first_s
+
+
+def released(workload: Workload, fleet: Fleet, tags: Tags) -> list[float]:
+    """Return when each request is let through."""
+    rule, arrivals_s = fleet.release, workload.arrival_s.tolist()
+    kind, rows = rule.kind, range(len(workload))
+    if kind is ReleaseKind.WINDOWED:
+        return [max(a, math.ceil(a / rule.window_s) * rule.window_s) for a in arrivals_s]
+    if kind is ReleaseKind.SPACED:
+        out: list[float] = []
+        for a in arrivals_s:
+            out.append(max(a, out[-1] + rule.spacing_s) if out else a)
+        return out
+    if kind is ReleaseKind.SLACK_AWARE:
+        return held_together(workload, fleet, tags)
+    if kind is ReleaseKind.IMMEDIATE:
+        return arrivals_s
+    out = []
+    for row, a in enumerate(arrivals_s):
+        due = due_s(workload, tags, row)
+        latest_s = max(a, due - alone(workload, fleet, tags, row)[1] - rule.margin_s)
+        if due == math.inf or (kind is ReleaseKind.CARBON and tags.deferrable is not None and not tags.deferrable[row]):
+            out.append(a)
+        elif kind is ReleaseKind.DEADLINE_AWARE:
+            out.append(latest_s)
+        else:
+            series = rule.carbon_g_per_kwh
+            hour = math.floor((a - rule.series_start_s) / 3600)
+            begins = [(a, series[hour % len(series)])]
+            for h in range(hour + 1, hour + len(series) + 1):
+                if (at_s := rule.series_start_s + h * 3600) <= latest_s:
+                    begins.append((at_s, series[h % len(series)]))
+            out.append(min(begins, key=lambda b: b[1])[0])
+    assert len(out) == len(rows)
+    return out
+
+
+def held_together(workload: Workload, fleet: Fleet, tags: Tags) -> list[float]:
+    """Return releases where requests are held for each other."""
+    assert fleet.slo is not None
+    arrivals_s, out, group = workload.arrival_s.tolist(), {}, []
+    busy_s, mean_s, until_s = -math.inf, math.inf, -math.inf
+    told = [alone(workload, fleet, tags, row) for row in range(len(workload))]
+
+    def let_go() -> None:
+        nonlocal busy_s
+        for row in group:
+            out[row] = until_s
+            busy_s = max(busy_s, until_s + told[row][1])
+        group.clear()
+
+    for row, a in enumerate(arrivals_s):
+        if row:
+            gap_s = a - arrivals_s[row - 1]
+            mean_s = gap_s if row == 1 else mean_s + (gap_s - mean_s) / 8
+        slack_s = fleet.release.margin * fleet.slo.ttft_s - told[row][0]
+        if a > until_s:
+            let_go()
+            pays = a >= busy_s and mean_s <= slack_s and told[row][2] > 0 and slack_s > 0
+            until_s = a + slack_s if pays else a
+        else:
+            until_s = min(until_s, a + max(slack_s, 0.0))
+        group.append(row)
+    let_go()
+    return [out[row] for row in range(len(workload))]
 
 
 def requests_on(server: Scheduler) -> int:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from reference_engine import Law
-from wattlane.sim.fleet_types import Pool, Scheduling
+from wattlane.sim.fleet_types import Order, Pool, Scheduling
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Ask:
     adapter: int
     model: int
     names: list[int]
-    arrival_s: float = math.nan
+    latest_s: float = math.nan
     expected: int = 0  # output tokens as predicted
     arrival_s: float = 0.0
     start: int = 0  # tokens that came from elsewhere
@@ -134,11 +134,26 @@ class Scheduler:
     def rank(self, r: Ask) -> tuple[int, int]:
         return (r.priority if self.s.priority else 0, r.order)
 
-    def candidate(self) -> Ask | None:
-        for r in sorted(self.waiting, key=self.rank):
-            if r.release_s <= self.gate_s and self.has_slot(r):
-                return r
-        return None
+    def candidate(self, last: Ask | None = None, fresh: tuple[Ask, ...] = ()) -> Ask | None:
+        """Return who comes in next, after `last`; `fresh` are those whose prompt this iteration ends."""
+        ready = [r for r in sorted(self.waiting, key=self.rank) if r.release_s <= self.gate_s and self.has_slot(r)]
+        if not ready or self.s.order is Order.FCFS:
+            return ready[0] if ready else None
+        ready = [r for r in ready if self.rank(r)[0] == self.rank(ready[0])[0]]
+        old = [r for r in ready if self.gate_s - r.release_s >= self.s.patience_s]
+        if old:
+            return old[0]
+        if self.s.order is Order.LENGTH_BUCKETS:
+            same = [r for r in ready if last and self.bucket(r) == self.bucket(last)]
+            return same[0] if same else ready[0]
+        if self.s.order is Order.LEAST_LAXITY:
+            return min(ready, key=lambda r: r.latest_s)
+        going = [r for r in self.running if r.decodes and r not in fresh]
+        mean = sum(map(self.context, going)) / len(going) if going else 0.0
+        return min(ready, key=lambda r: round(abs(self.context(r) - mean), 9) if going else 0.0)
+
+    def bucket(self, r: Ask) -> int:
+        return int(math.log2(r.input_tokens))
 
     def has_slot(self, r: Ask) -> bool:
         if not r.adapter or not self.slots:
@@ -232,8 +247,9 @@ class Scheduler:
         s = self.s
         whole = not s.chunked_prefill or s.scheduling is not Scheduling.CONTINUOUS
         reserve = s.reserve_kv or s.scheduling is not Scheduling.CONTINUOUS
+        last: Ask | None = None
         while budget > 0 and len(self.running) + len(self.late) < self.pool.max_num_seqs:
-            r = self.candidate()
+            r = self.candidate(last, tuple(r for r, _ in chunks))
             if r is None:
                 return
             if self.too_large(r):
@@ -263,6 +279,7 @@ class Scheduler:
             if self.free() + len(idle) * self.per_name < need:
                 return
             self.waiting.remove(r)
+            last = r
             for name in hits:
                 self.resident[name] += 1
             self.unused = idle

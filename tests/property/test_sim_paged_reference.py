@@ -6,7 +6,8 @@ import numba
 import numpy as np
 import pytest
 
-from fleet_scenes import fleet_scene
+from fleet_scenes import FleetScene, fleet_scene
+from policy_scenes import policy_scene
 from reference_fleet import replay as slowly
 from wattlane.sim import paged, stamps
 from wattlane.sim.engine import layout as lay
@@ -16,8 +17,7 @@ BATCHES = 8
 SCENES = 38  # in a batch
 
 
-def compare(seed: int, **size: int) -> paged.FleetRun:
-    s = fleet_scene(seed, **size)
+def compare(seed: int, s: FleetScene) -> paged.FleetRun:
     told, servers, horizon_s = slowly(s.workload, s.fleet, s.tags)
     run = paged.replay(s.workload, s.fleet, s.tags)
     for number, (server, found) in enumerate(zip(servers, run.replicas, strict=True)):
@@ -51,11 +51,24 @@ def compare(seed: int, **size: int) -> paged.FleetRun:
 @pytest.mark.skipif(COMPILED, reason="the many fleets below are replayed by the compiled kernels")
 def test_a_few_fleets_agree_with_the_slow_ones() -> None:
     for seed in range(60):
-        compare(seed, requests=12, longest_output=16)
+        compare(seed, fleet_scene(seed, requests=12, longest_output=16))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_every_fleet_agrees_with_the_slow_one(batch: int) -> None:
     for seed in range(1000 + batch * SCENES, 1000 + (batch + 1) * SCENES):
-        compare(seed, requests=9, longest_output=14)
+        compare(seed, fleet_scene(seed, requests=9, longest_output=14))
+
+
+@pytest.mark.skipif(COMPILED, reason="the many fleets below are replayed by the compiled kernels")
+def test_a_few_fleets_with_policies_agree_with_the_slow_ones() -> None:
+    for seed in range(60):
+        compare(seed, policy_scene(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_every_fleet_with_policies_agrees_with_the_slow_one(batch: int) -> None:
+    for seed in range(1000 + batch * SCENES, 1000 + (batch + 1) * SCENES):
+        compare(seed, policy_scene(seed))

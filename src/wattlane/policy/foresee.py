@@ -86,3 +86,28 @@ def replica_seconds(law: np.ndarray, prompt: float, output: float, gap_s: float,
     prefill_s, _ = cost(law, prompt, context_of(prompt, 1.0), 0.0, 0.0)
     decode_s, _ = cost(law, 0.0, 0.0, batch, batch * context)
     return prefill_s + max(output - 1.0, 0.0) * decode_s / batch
+
+
+@kernel
+def service(law: np.ndarray, budget: int, prompt: float, output: float) -> tuple[float, float]:
+    """Return (seconds to the first token, seconds to the last) of a request alone on a replica."""
+    count = np.ceil(prompt / budget)
+    chunk_s, _ = cost(law, prompt / count, context_of(prompt, 1.0) / count, 0.0, 0.0)
+    token_s, _ = cost(law, 0.0, 0.0, 1.0, prompt + 0.5 * output)
+    return count * chunk_s, count * chunk_s + max(output - 1.0, 0.0) * token_s
+
+
+@kernel
+def gain_j(law: np.ndarray, prompt: float, output: float) -> float:
+    """Return the joules that two like requests save together against one after the other, idling for the time saved.
+
+    2·E(p) − E(2p) + (output − 1)·(2·E(1) − E(2)) − idle watts · seconds saved
+    """
+    context = prompt + 0.5 * output
+    steps = max(output - 1.0, 0.0)
+    t, joules = cost(law, prompt, context_of(prompt, 1.0), 0.0, 0.0)
+    t_both, both_j = cost(law, 2.0 * prompt, 2.0 * context_of(prompt, 1.0), 0.0, 0.0)
+    t_one, one_j = cost(law, 0.0, 0.0, 1.0, context)
+    t_two, two_j = cost(law, 0.0, 0.0, 2.0, 2.0 * context)
+    saved_s = 2.0 * t - t_both + steps * (2.0 * t_one - t_two)
+    return 2.0 * joules - both_j + steps * (2.0 * one_j - two_j) - law[IDLE_W] * saved_s

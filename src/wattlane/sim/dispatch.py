@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from wattlane.model.jit import inner, kernel
-from wattlane.policy import clock, clock_loop, release, route, scale
+from wattlane.policy import clock, clock_loop, order, release, route, scale
 from wattlane.sim.engine.foresight import foreseen, pool_load, resident_tokens
 from wattlane.sim.engine.layout import (
     ACTIVE,
@@ -25,14 +25,21 @@ from wattlane.sim.engine.layout import (
     Engine,
 )
 
-IMMEDIATE, WINDOWED = 0, 1
+IMMEDIATE, WINDOWED, SPACED, SLACK_AWARE, DEADLINE_AWARE, LOWEST_CARBON = 0, 1, 2, 3, 4, 5
 FIXED_CLOCK, PHASE_CLOCK, LOWEST_FEASIBLE, ENERGY_MINIMUM, GREEN, MIAD = 0, 1, 2, 3, 4, 5
 ROUND_ROBIN, LEAST_LOADED, MOST_LOADED, LEAST_ENERGY, PREFIX_AWARE, WATTLANE = 0, 1, 2, 3, 4, 5
+FCFS, LENGTH_BUCKETS, KV_ALIGNED, LEAST_LAXITY = 0, 1, 2, 3
 PARKING = 0
+SLACK, SERVICE, GAIN_J, LATEST_END = 0, 1, 2, 3  # columns of what `hold` is told of requests
+GAPS = 8.0  # arrivals over which their mean gap is taken
 TARGET, PRESSURE, LEAST = SETTINGS, SETTINGS + 1, SETTINGS + 2  # settings of scaling
 
 _immediate = kernel(release.immediate)
 _windowed = kernel(release.windowed)
+_spaced = kernel(release.spaced)
+_slack_aware = kernel(release.slack_aware)
+_deadline_aware = kernel(release.deadline_aware)
+_lowest_carbon = kernel(release.lowest_carbon)
 _round_robin = kernel(route.round_robin)
 _least_loaded = kernel(route.least_loaded)
 _most_loaded = kernel(route.most_loaded)
@@ -47,6 +54,9 @@ _backlog_budget_s = inner(clock_loop.backlog_budget_s)
 _miad = inner(clock_loop.miad)
 _band_step = inner(clock_loop.band_step)
 is_late = inner(clock_loop.is_late)
+aged = kernel(order.aged)
+bucket = kernel(order.bucket)
+_kv_distance = kernel(order.kv_distance)
 
 
 @kernel
@@ -59,6 +69,52 @@ def release_times(kind: int, window_s: float, arrival_s: np.ndarray) -> np.ndarr
         else:
             out[i] = _immediate(arrival_s[i], window_s)
     return out
+
+
+@kernel
+def hold(kind: int, settings: np.ndarray, arrival_s: np.ndarray, told: np.ndarray, series: np.ndarray) -> np.ndarray:
+    """Return when each request is let through, (n,), under a rule that looks at requests.
+
+    Args:
+        settings: (4,) spacing, margin of seconds, beginning and step of the series.
+        told: (n, 4) slack, seconds to the last token alone, joules two of it save together, latest end.
+        series: (steps,) gCO2e/kWh.
+    """
+    out, n = arrival_s.copy(), arrival_s.size
+    if kind == SLACK_AWARE:
+        _hold_together(out, told)
+        return out
+    last_s = -np.inf
+    for i in range(n):
+        if kind == SPACED:
+            out[i] = last_s = _spaced(arrival_s[i], last_s, settings[0])
+        elif told[i, LATEST_END] < np.inf and kind == DEADLINE_AWARE:
+            out[i] = _deadline_aware(arrival_s[i], told[i, LATEST_END], told[i, SERVICE], settings[1])
+        elif told[i, LATEST_END] < np.inf:
+            latest_s = _deadline_aware(arrival_s[i], told[i, LATEST_END], told[i, SERVICE], settings[1])
+            out[i] = _lowest_carbon(arrival_s[i], latest_s, series, settings[2], settings[3])
+    return out
+
+
+@kernel
+def _hold_together(out: np.ndarray, told: np.ndarray) -> None:
+    """Hold requests for each other: whoever comes while one is held goes with it, by when the first of them must."""
+    first, until_s, busy_until_s, gap_s = 0, -np.inf, -np.inf, np.inf
+    arrival_s = out.copy()
+    for i in range(out.size):
+        if i > 0:
+            since_s = arrival_s[i] - arrival_s[i - 1]
+            gap_s = since_s if gap_s == np.inf else gap_s + (since_s - gap_s) / GAPS
+        if arrival_s[i] <= until_s:
+            until_s = min(until_s, arrival_s[i] + max(told[i, SLACK], 0.0))
+        else:
+            first = i
+            until_s = _slack_aware(arrival_s[i], told[i, SLACK], busy_until_s, gap_s, told[i, GAIN_J])
+        for j in range(first, i + 1):
+            out[j] = until_s
+        last = i + 1 == out.size or arrival_s[i + 1] > until_s
+        for j in range(first, i + 1 if last else first):
+            busy_until_s = max(busy_until_s, until_s + told[j, SERVICE])
 
 
 @kernel
@@ -162,6 +218,18 @@ def replica_for(kind: int, position: int, eligible: np.ndarray, e: Engine, r: in
         else:
             best = _wattlane(joules, requests, fits, awake, wait_s)
     return eligible[best if best >= 0 else _least_loaded(requests)]
+
+
+@kernel
+def score(
+    kind: int, prompt: int, wanted: int, kv_tokens: float, decoding: float, batch_kv: float, latest_s: float
+) -> float:
+    """Return the score of a waiting request, least first: `wanted` is the length bucket that came in before, or −1."""
+    if kind == LENGTH_BUCKETS:
+        return 0.0 if wanted < 0 or bucket(prompt) == wanted else 1.0
+    if kind == KV_ALIGNED:
+        return _kv_distance(kv_tokens, decoding, batch_kv)
+    return latest_s
 
 
 @kernel

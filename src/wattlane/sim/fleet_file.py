@@ -23,7 +23,10 @@ from wattlane.sim.fleet_types import (
     EngineSettings,
     Failure,
     Fleet,
+    Order,
     Pool,
+    Release,
+    ReleaseKind,
     RestState,
     Role,
     Routing,
@@ -59,6 +62,8 @@ class EngineSection(Section):
     lora_load_j: float = 0.0
     waiting_served_ratio: float = 0.3
     max_waiting_tokens: int = 20
+    order: Annotated[Order, Field(strict=False)] = Order.FCFS
+    patience_s: float = 1.0
 
 
 class ClockingSection(Section):
@@ -142,6 +147,18 @@ class ScaleSection(Section):
     active: Annotated[tuple[int, ...], Field(strict=False)]
 
 
+class ReleaseSection(Section):
+    """When requests are let through; see `Release`."""
+
+    kind: Annotated[ReleaseKind, Field(strict=False)]
+    window_s: float = 0.0
+    spacing_s: float = 0.0
+    margin: float = 0.8
+    margin_s: float = 0.0
+    carbon_g_per_kwh: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    series_start_s: float = 0.0
+
+
 class ScalingSection(Section):
     """How many replicas take requests; see `Scaling`."""
 
@@ -160,12 +177,12 @@ class FleetSection(Section):
     routing_margin: float = 0.8
     routing_balance: int = 16
     retry_s: float = Field(default=0.0, ge=0)
-    release_window_s: float = Field(default=0.0, ge=0)
     pool: Annotated[tuple[PoolSection, ...], Field(strict=False, min_length=1)]
     transfer: TransferSection = Field(default_factory=TransferSection)
     failure: Annotated[tuple[FailureSection, ...], Field(strict=False)] = ()
     scale: Annotated[tuple[ScaleSection, ...], Field(strict=False)] = ()
     slo: SloSection | None = None
+    release: ReleaseSection | None = None
     scaling: ScalingSection | None = None
 
 
@@ -200,9 +217,9 @@ def read_fleet(path: Path, seed: int = 0) -> Fleet:
         failures=tuple(Failure(**f.model_dump()) for f in section.failure),
         scales=tuple(Scale(s.at_s, s.active) for s in section.scale),
         retry_s=section.retry_s,
-        release_window_s=section.release_window_s,
         seed=seed,
         slo=None if section.slo is None else Slo(**section.slo.model_dump()),
+        release=Release() if section.release is None else Release(**section.release.model_dump()),
         scaling=None if section.scaling is None else Scaling(**section.scaling.model_dump()),
         routing_margin=section.routing_margin,
         routing_balance=section.routing_balance,

@@ -23,7 +23,13 @@ from wattlane.sim.paged import FleetRun
 from wattlane.sim.simulation import requests_of
 
 KIND = "fleet simulation"
-NUMBERS = ("priority", "adapter")
+COLUMNS = {
+    "priority": pl.Int64,
+    "adapter": pl.Int64,
+    "predicted_tokens": pl.Int64,
+    "deadline_s": pl.Float64,
+    "deferrable": pl.Boolean,
+}
 NAMES = "prefix_blocks"
 
 
@@ -72,8 +78,8 @@ def run_fleet(
     """Replay a workload on the fleet of a file; with `out`, write rows, power, summary and provenance there.
 
     Args:
-        workload: a trace file, whose columns `priority`, `adapter` and `prefix_blocks` are read where present, or the
-            name of a shipped shape (sampled with `seed`).
+        workload: a trace file, whose columns `priority`, `adapter`, `prefix_blocks`, `predicted_tokens`, `deadline_s`
+            and `deferrable` are read where present, or the name of a shipped shape (sampled with `seed`).
 
     Raises:
         InputError: a name, a file or a setting is wrong; everything wrong with the fleet file is said at once.
@@ -109,7 +115,7 @@ def read_tags(path: Path, requests: int) -> Tags:
         frame = pl.read_ndjson(path)
     else:
         frame = pl.read_csv(path, infer_schema_length=None)
-    wanted = [name for name in (*NUMBERS, NAMES) if name in frame.columns]
+    wanted = [name for name in (*COLUMNS, NAMES) if name in frame.columns]
     if not wanted:
         return Tags()
     if len(frame) != requests or "arrival_s" not in frame.columns:
@@ -119,7 +125,7 @@ def read_tags(path: Path, requests: int) -> Tags:
     try:
         for name in wanted:
             if name != NAMES:
-                columns[name] = frame[name].cast(pl.Int64).to_numpy()
+                columns[name] = frame[name].cast(COLUMNS[name]).to_numpy()
                 continue
             lists = frame[name] if frame[name].dtype == pl.List else frame[name].cast(pl.String).str.split(" ")
             rows = [[int(v) for v in (row or []) if str(v)] for row in lists.to_list()]

@@ -19,6 +19,26 @@ from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
 from wattlane.sim.clocking import Clocking
+from wattlane.sim.policy_types import FORESIGHTED, Order, Release, ReleaseKind, Routing, Scaling, ScalingKind
+
+__all__ = [
+    "EngineSettings",
+    "Failure",
+    "Fleet",
+    "Order",
+    "Pool",
+    "Release",
+    "ReleaseKind",
+    "RestState",
+    "Role",
+    "Routing",
+    "Scale",
+    "Scaling",
+    "ScalingKind",
+    "Scheduling",
+    "Tags",
+    "Transfer",
+]
 
 
 class Scheduling(StrEnum):
@@ -37,20 +57,6 @@ class Role(StrEnum):
     DECODE = "decode"
 
 
-class Routing(StrEnum):
-    """How a replica is chosen."""
-
-    ROUND_ROBIN = "round-robin"
-    LEAST_LOADED = "least-loaded"
-    MOST_LOADED = "most-loaded"
-    LEAST_ENERGY = "least-energy"
-    PREFIX_AWARE = "prefix-aware"
-    WATTLANE = "wattlane"
-
-
-FORESIGHTED = (Routing.MOST_LOADED, Routing.LEAST_ENERGY, Routing.WATTLANE)  # ask whether a request keeps the SLO
-
-
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """How one replica schedules. See docs/concepts/engine-model.md.
@@ -58,7 +64,8 @@ class EngineSettings:
     `prefix_block_tokens` is the size of the workload's hash blocks, a multiple of `kv_block_tokens`. `acceptance` is
     the probability that a draft token is accepted. A LoRA adapter that has no slot costs `lora_load_s` and
     `lora_load_j` when it comes in. `waiting_served_ratio` and `max_waiting_tokens` are TGI's, `schedule_ahead` is
-    vLLM's asynchronous scheduling.
+    vLLM's asynchronous scheduling. Under an `order` other than `fcfs` a request that has waited for `patience_s` goes
+    before all younger ones.
     """
 
     scheduling: Scheduling = Scheduling.CONTINUOUS
@@ -76,6 +83,8 @@ class EngineSettings:
     lora_load_j: float = 0.0
     waiting_served_ratio: float = 0.3
     max_waiting_tokens: int = 20
+    order: Order = Order.FCFS
+    patience_s: float = 1.0
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -92,6 +101,7 @@ class EngineSettings:
             ("lora_load_s", 0),
             ("lora_load_j", 0),
             ("waiting_served_ratio", 0),
+            ("patience_s", 0),
         ):
             if not getattr(self, name) >= least:
                 yield f"{name} is {getattr(self, name)}; expected at least {least}"
@@ -106,6 +116,8 @@ class EngineSettings:
             for name in ("prefix_cache", "draft_tokens", "schedule_ahead"):
                 if getattr(self, name):
                     yield f"{name} is set with {self.scheduling.value} scheduling; expected continuous scheduling"
+        if self.scheduling is Scheduling.STATIC and self.order is Order.KV_ALIGNED:
+            yield "order is kv-aligned with static scheduling, where nobody decodes when a batch is formed"
         if self.scheduling is Scheduling.STATIC and self.max_loras:
             yield "max_loras is set with static scheduling; expected continuous scheduling or a waiting ratio"
 
@@ -215,39 +227,6 @@ class Transfer:
     byte_j: float = 0.0
 
 
-class ScalingKind(StrEnum):
-    """What decides how many replicas of a pool take requests."""
-
-    PARKING = "parking"
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """How many replicas of each pool take requests, decided every `period_s`. See docs/concepts/policies.md.
-
-    A replica is to be busy for at most `target` of the time; `pressure` requests may wait for each active replica, and
-    `least` replicas stay active.
-    """
-
-    kind: ScalingKind = ScalingKind.PARKING
-    period_s: float = 60.0
-    target: float = 0.8
-    pressure: int = 4
-    least: int = 1
-
-    def __post_init__(self) -> None:
-        problems = []
-        if not 0 < self.period_s < math.inf:
-            problems.append(f"period_s is {self.period_s}; expected finite seconds above 0")
-        if not self.target > 0:
-            problems.append(f"target is {self.target}; expected a share above 0")
-        for name, least in (("pressure", 0), ("least", 1)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} is {getattr(self, name)}; expected an integer of at least {least}")
-        if problems:
-            raise InputError.gathered("scaling", problems)
-
-
 @dataclass(frozen=True, eq=False)
 class Fleet:
     """Pools, how requests find a replica, and what happens to it. Lost requests are sent again after `retry_s`.
@@ -262,7 +241,7 @@ class Fleet:
     failures: tuple[Failure, ...] = ()
     scales: tuple[Scale, ...] = ()
     retry_s: float = 0.0
-    release_window_s: float = 0.0
+    release: Release = field(default_factory=Release)
     seed: int = 0
     slo: Slo | None = None
     scaling: Scaling | None = None
@@ -273,6 +252,11 @@ class Fleet:
         problems = list(self._problems())
         if problems:
             raise InputError.gathered("fleet", problems)
+
+    @property
+    def needs_deadlines(self) -> bool:
+        """Whether requests must say by when they are due."""
+        return self.release.kind in (ReleaseKind.DEADLINE_AWARE, ReleaseKind.CARBON)
 
     @property
     def replicas(self) -> int:
@@ -311,6 +295,8 @@ class Fleet:
             yield f"scaling is {self.scaling.kind.value} without slo; expected the targets it sizes pools by"
         if self.routing in FORESIGHTED and self.slo is None:
             yield f"routing is {self.routing.value} without slo; expected the targets it keeps"
+        if self.release.kind is ReleaseKind.SLACK_AWARE and self.slo is None:
+            yield "release is slack-aware without slo; expected the TTFT target it keeps"
         if not 0 < self.routing_margin <= 1:
             yield f"routing_margin is {self.routing_margin}; expected a share in (0, 1]"
         if self.routing_balance < 0:
@@ -327,6 +313,8 @@ class Tags:
     """What requests carry beyond tokens, shape (n,) each or absent: priority (lower first), adapter (0: none), model.
 
     `predicted_tokens` are output tokens as foreseen on arrival; absent, policies count on the mean of the workload.
+    `deadline_s` is by when after its arrival an answer is to be complete (infinite or NaN: no matter), `deferrable`
+    whether `carbon` release may hold a request for that long.
     `prefix_at` (n + 1,) and `prefix_ids` are the names of each prompt's hash blocks, row after row.
     """
 
@@ -336,6 +324,8 @@ class Tags:
     prefix_at: NDArray[np.int64] | None = None
     prefix_ids: NDArray[np.int64] | None = None
     predicted_tokens: NDArray[np.int64] | None = None
+    deadline_s: NDArray[np.float64] | None = None
+    deferrable: NDArray[np.bool_] | None = None
 
     @cached_property
     def numbered(self) -> tuple[NDArray[np.int64], int]:
@@ -348,13 +338,27 @@ class Tags:
     def check(self, workload: Workload, fleet: Fleet) -> None:
         """Raise an InputError that lists every column that does not fit the workload or the fleet."""
         n, problems = len(workload), []
-        for name in ("priority", "adapter", "model", "predicted_tokens"):
+        for name in ("priority", "adapter", "model", "predicted_tokens", "deadline_s", "deferrable"):
             column = getattr(self, name)
             if column is not None and len(column) != n:
                 problems.append(f"{name} has {len(column)} values; expected {n}, one for each request")
         if self.adapter is not None and len(self.adapter) and self.adapter.min() < 0:
             problems.append(f"adapter holds {self.adapter.min()}; expected 0 for none, or a positive number")
-        known = {pool.model for pool in fleet.pools}
+        if self.predicted_tokens is not None and len(self.predicted_tokens) and self.predicted_tokens.min() < 1:
+            problems.append(f"predicted_tokens holds {self.predicted_tokens.min()}; expected at least 1")
+        if self.deadline_s is not None and len(self.deadline_s) and not np.nanmin(self.deadline_s, initial=1.0) > 0:
+            problems.append(f"deadline_s holds {np.nanmin(self.deadline_s)}; expected seconds above 0")
+        laxity = any(pool.settings.order is Order.LEAST_LAXITY for pool in fleet.pools)
+        if laxity and self.deadline_s is None and fleet.slo is None:
+            problems.append("order is least-laxity without deadline_s and slo; expected one of them")
+        if fleet.needs_deadlines and self.deadline_s is None:
+            problems.append("deadline_s is absent; expected the seconds of each request that the release policy keeps")
+        problems += self._misfits(n, fleet)
+        if problems:
+            raise InputError.gathered("tags", problems)
+
+    def _misfits(self, n: int, fleet: Fleet) -> list[str]:
+        known, problems = {pool.model for pool in fleet.pools}, []
         unknown = sorted(set(np.unique(self.model).tolist()) - known) if self.model is not None else []
         if unknown or (self.model is None and 0 not in known):
             problems.append(f"requests ask for models {unknown or [0]}; the pools serve {sorted(known)}")
@@ -364,5 +368,4 @@ class Tags:
             ends = len(self.prefix_at) == n + 1 and self.prefix_at[-1] == len(self.prefix_ids)
             if not ends or np.diff(self.prefix_at).min(initial=0) < 0:
                 problems.append(f"prefix_at does not cut {len(self.prefix_ids)} names into {n} rows")
-        if problems:
-            raise InputError.gathered("tags", problems)
+        return problems

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
-from wattlane.sim import dispatch
+from wattlane.sim import dispatch, holding
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.engine.arrays import Stage, build, column, prefixes
 from wattlane.sim.engine.drive import drive, rest_until
 from wattlane.sim.engine.layout import Engine, Floats, Ints
-from wattlane.sim.fleet_types import Fleet, Pool, Role, Routing, Tags
+from wattlane.sim.fleet_types import Fleet, Order, Pool, Role, Routing, Tags
 
 KINDS = {
     Routing.ROUND_ROBIN: dispatch.ROUND_ROBIN,
@@ -74,21 +74,23 @@ def replay(workload: Workload, fleet: Fleet, tags: Tags | None = None, until_s: 
     """
     tags = tags or Tags()
     tags.check(workload, fleet)
-    kind = dispatch.WINDOWED if fleet.release_window_s > 0 else dispatch.IMMEDIATE
-    release_s = dispatch.release_times(kind, fleet.release_window_s, workload.arrival_s)
+    release_s = holding.release_s(workload, fleet, tags)
+    by_laxity = any(pool.settings.order is Order.LEAST_LAXITY for pool in fleet.pools)
+    latest_s = holding.latest_start_s(workload, fleet, tags) if by_laxity else None
     model = column(tags.model, len(workload))
     split = np.isin(model, [pool.model for pool in fleet.pools if pool.role is Role.PREFILL])
     names = prefixes(workload, fleet, tags)
     start_s = float(workload.arrival_s[0])
     first = [i for i, pool in enumerate(fleet.pools) if pool.role is not Role.DECODE]
-    stages = [_run(Stage(workload, fleet, tags, names, first, release_s, split, start_s, np.arange(len(workload))))]
+    rows = holding.order_of(release_s)
+    stages = [_run(Stage(workload, fleet, tags, names, first, release_s, split, start_s, rows, latest_s))]
     transfer_j = np.zeros(len(workload))
     second = [i for i, pool in enumerate(fleet.pools) if pool.role is Role.DECODE]
     if second:
         ready_s, transfer_j = _handed_over(stages[0], workload, fleet, model, split)
         rows = np.flatnonzero(np.isfinite(ready_s))
-        rows = rows[np.argsort(ready_s[rows], kind="stable")]
-        stages.append(_run(Stage(workload, fleet, tags, names, second, ready_s, split, start_s, rows)))
+        rows = rows[holding.order_of(ready_s[rows])]
+        stages.append(_run(Stage(workload, fleet, tags, names, second, ready_s, split, start_s, rows, latest_s)))
     return _gathered(stages, workload, fleet, release_s, transfer_j, until_s)
 
 

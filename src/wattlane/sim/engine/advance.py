@@ -44,6 +44,7 @@ from wattlane.sim.engine.layout import (
     WAITING_RATIO,
     Engine,
 )
+from wattlane.sim.engine.order import reorders
 from wattlane.sim.engine.padded import form_batch, release_batch, step_batch
 from wattlane.sim.engine.queues import leave, next_release_s
 from wattlane.sim.engine.schedule import schedule, stop_speculating
@@ -112,13 +113,14 @@ def advance(e: Engine, rep: int, until_s: float) -> int:
             mixed(e, rep, chunks)
         else:
             admit_s = next_release_s(e.real, e.queues[rep], run[GATE]) if at[PART] == NONE else np.inf
+            blocked = next_release_s(e.real, e.queues[rep], -np.inf) <= run[GATE]
             one_by_one = (
                 late
+                or (blocked and reorders(e, rep))
                 or at[LAST_PREEMPTION] == at[ITERATION]
                 or (at[QUEUED] > 0 and (limits[LORAS] > 0 or limits[MODE] == WAITING_RATIO))
             )
             last = at[BASE] + SETTLE_EVERY
-            blocked = next_release_s(e.real, e.queues[rep], -np.inf) <= run[GATE]
             decode(e, rep, until_s, admit_s, at[ITERATION] + 1 if one_by_one else last, blocked)
         if limits[DRAFTS] == 0 and e.ring[rep, (at[ITERATION] - 1) % e.ring.shape[1]] != NONE:
             end_answers(e, rep, ahead)

@@ -13,7 +13,7 @@ from wattlane.sim import dispatch
 from wattlane.sim.clocking import ClockKind
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.engine.layout import Engine, Floats, Ints
-from wattlane.sim.fleet_types import Fleet, Pool, Role, Scheduling, Tags
+from wattlane.sim.fleet_types import Fleet, Order, Pool, Role, Scheduling, Tags
 
 MODES = {
     Scheduling.CONTINUOUS: lay.CONTINUOUS,
@@ -25,6 +25,12 @@ CLOCK_KINDS = {
     ClockKind.GREEN: dispatch.GREEN,
     ClockKind.MIAD: dispatch.MIAD,
     ClockKind.ENERGY_MINIMUM: dispatch.ENERGY_MINIMUM,
+}
+ORDERS = {
+    Order.FCFS: dispatch.FCFS,
+    Order.LENGTH_BUCKETS: dispatch.LENGTH_BUCKETS,
+    Order.KV_ALIGNED: dispatch.KV_ALIGNED,
+    Order.LEAST_LAXITY: dispatch.LEAST_LAXITY,
 }
 FIRST_ROWS = 1 << 19  # pages nobody writes to take no memory
 NO_REST = 1e300  # seconds after which a state that pads the table would be entered
@@ -66,6 +72,7 @@ class Stage:
     split: NDArray[np.bool_]
     start_s: float
     rows: Ints
+    latest_s: Floats | None = None
 
     @property
     def decodes(self) -> bool:
@@ -148,7 +155,8 @@ def _limits(stage: Stage) -> tuple[Ints, Floats]:
         _clocking(pool, row, rate)
         row[lay.LAW_GROUP] = row[lay.POOL] = next(i for i, p in enumerate(pools) if p is pool)
         row[lay.SEED], row[lay.MAX_WAITED] = stage.fleet.seed, s.max_waiting_tokens
-        row[lay.LORAS] = s.max_loras
+        row[lay.LORAS], row[lay.ORDER_KIND] = s.max_loras, ORDERS[s.order]
+        rate[lay.PATIENCE_S] = s.patience_s
         rate[lay.ACCEPTANCE], rate[lay.SWITCH_S], rate[lay.CAP_W] = s.acceptance, pool.switch_s, pool.power_cap_w
         rate[lay.LOAD_S], rate[lay.LOAD_J] = s.lora_load_s, s.lora_load_j
         rate[lay.WAITING_SERVED], rate[lay.DOWN_W] = s.waiting_served_ratio, pool.down_w
@@ -216,6 +224,8 @@ def build(stage: Stage) -> Engine:
     run[:, lay.PERIOD_AT], run[:, lay.SLOW_AT] = stage.start_s + rates[:, lay.STEER_S], stage.start_s
     real = np.zeros((n, lay.REAL_COLUMNS))
     real[:, lay.RELEASE_S], real[:, lay.ARRIVAL_S] = stage.release_s, stage.workload.arrival_s
+    if stage.latest_s is not None:
+        real[:, lay.LATEST_S] = stage.latest_s
     control = controllers(stage.fleet, stage.start_s)
     slots = max(pool.settings.max_loras for pool in pools)
     each = -(-n // replicas)

@@ -26,7 +26,8 @@ WAITING, RUNNING, PARTIAL, DONE, REFUSED = 0, 1, 2, 3, 4  # values of STATUS
 
 # real: one row a request, real numbers.
 RELEASE_S, PREFILL_J, DECODE_J, MARK_FIXED, MARK_SLOPE, MARK_MOMENT, ARRIVAL_S = 0, 1, 2, 3, 4, 5, 6
-REAL_COLUMNS = 7
+LATEST_S = 7  # when it must begin at the latest
+REAL_COLUMNS = 8
 
 # limits: one row a replica, whole numbers.
 MAX_SEQS, MAX_TOKENS, CAPACITY, BLOCK_TOKENS, BLOCKS_PER_HASH, MODE, CHUNKED, RESERVE = 0, 1, 2, 3, 4, 5, 6, 7
@@ -34,7 +35,8 @@ AHEAD, DRAFTS, CLOCK_KIND, PREFILL_CLOCK, DECODE_CLOCK, LAW_GROUP, POOL, SEED, P
     8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
 )  # fmt: skip
 CLOCKS, SLOW_PERIODS = 19, 20  # of the grid of the pool, which may be shorter than that of the arrays
-LIMIT_COLUMNS = 21
+ORDER_KIND = 21
+LIMIT_COLUMNS = 22
 CONTINUOUS, WAITING_RATIO, STATIC = 0, 1, 2  # values of MODE
 
 # rates: one row a replica, real numbers.
@@ -42,7 +44,8 @@ ACCEPTANCE, SWITCH_S, CAP_W, LOAD_S, LOAD_J, WAITING_SERVED, DOWN_W = 0, 1, 2, 3
 TTFT_S, TBT_S = 7, 8  # targets, infinite without an SLO
 MARGIN, BALANCE = 9, 10  # of routing
 ALLOW, STEER_S, TAIL, NEAR, INCREASE, DECREASE = 11, 12, 13, 14, 15, 16  # of clock policies
-RATE_COLUMNS = 17
+PATIENCE_S = 17
+RATE_COLUMNS = 18
 
 # at: running state of a replica, whole numbers.
 ITERATION, BASE, DECODING, SEATS, FREE, EVICTABLE, LRU_HEAD, LRU_TAIL, RUN_HEAD, RUN_TAIL = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from wattlane.model.iteration import EMPTY_J, priced
 from wattlane.model.jit import inner
+from wattlane.sim import dispatch
 from wattlane.sim.engine.blocks import blocks
 from wattlane.sim.engine.clocks import set_clock
 from wattlane.sim.engine.iterate import count_first, write_iteration
@@ -18,7 +19,6 @@ from wattlane.sim.engine.layout import (
     DECODE_J,
     DONE,
     FREE,
-    GATE,
     INPUT,
     ITERATION,
     KV_TOKENS,
@@ -27,6 +27,7 @@ from wattlane.sim.engine.layout import (
     NEXT,
     NONE,
     NOW,
+    ORDER_KIND,
     OUTPUT,
     PAD_IN,
     PAD_OUT,
@@ -42,7 +43,8 @@ from wattlane.sim.engine.layout import (
     STEP,
     Engine,
 )
-from wattlane.sim.engine.queues import drop, join, leave, pick
+from wattlane.sim.engine.order import next_in
+from wattlane.sim.engine.queues import drop, join, leave
 from wattlane.sim.engine.segments import write_run
 
 
@@ -51,9 +53,12 @@ def form_batch(e: Engine, rep: int) -> None:
     """Fill the seats with who waits, in order, as long as the padded batch fits into memory."""
     ask, at, limits = e.ask, e.at[rep], e.limits[rep]
     at[STEP] = at[PAD_IN] = at[PAD_OUT] = 0
+    last, of_one_bucket = NONE, limits[ORDER_KIND] == dispatch.LENGTH_BUCKETS
     while at[SEATS] < limits[MAX_SEQS] and at[QUEUED] > 0:
-        level, before, r = pick(ask, e.real, e.queues[rep], e.adapters[rep, :0], e.run[rep, GATE])
-        if r == NONE:
+        level, before, r = next_in(e, rep, last)
+        if r == NONE or (
+            last != NONE and of_one_bucket and dispatch.bucket(ask[r, INPUT]) != dispatch.bucket(ask[last, INPUT])
+        ):
             break
         pad_in, pad_out = max(at[PAD_IN], ask[r, INPUT]), max(at[PAD_OUT], ask[r, OUTPUT])
         need = (at[SEATS] + 1) * blocks(pad_in + pad_out, limits)
@@ -64,6 +69,7 @@ def form_batch(e: Engine, rep: int) -> None:
             ask[r, STATUS] = REFUSED
             continue
         join(ask, at, r)
+        last = r
         at[SEATS] += 1
         at[PAD_IN], at[PAD_OUT] = pad_in, pad_out
         at[FREE] = limits[CAPACITY] - need

@@ -70,7 +70,8 @@ from wattlane.sim.engine.layout import (
     WAITING_SERVED,
     Engine,
 )
-from wattlane.sim.engine.queues import drop, join, leave, pick, put_back, use_adapter, victim
+from wattlane.sim.engine.order import next_in
+from wattlane.sim.engine.queues import drop, join, leave, put_back, use_adapter, victim
 from wattlane.sim.engine.segments import begin_run, close_run, held_blocks, unring, vacate, write_run
 
 
@@ -255,9 +256,9 @@ def _refuse(e: Engine, rep: int, level: int, before: int, r: int) -> None:
 @inner
 def _admit_waiting(e: Engine, rep: int, chunks: int, budget: int) -> int:
     """Admit who waits; return the number of chunks of the iteration."""
-    at, limits = e.at[rep], e.limits[rep]
+    at, limits, last = e.at[rep], e.limits[rep], NONE
     while budget > 0 and at[SEATS] < limits[MAX_SEQS] and at[QUEUED] > 0:
-        level, before, r = pick(e.ask, e.real, e.queues[rep], e.adapters[rep, : limits[LORAS]], e.run[rep, GATE])
+        level, before, r = next_in(e, rep, last)
         if r == NONE:
             break
         if _too_large(e.ask[r], limits):
@@ -268,6 +269,7 @@ def _admit_waiting(e: Engine, rep: int, chunks: int, budget: int) -> int:
         if used == NONE:
             break
         budget -= used
+        last = r
         if at[DECODING] == decoding:
             chunks += 1
             if e.ask[r, COMPUTED] < e.ask[r, GOAL]:

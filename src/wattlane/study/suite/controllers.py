@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from wattlane.sim.fleet_types import Fleet, Routing
+from wattlane.sim.fleet_types import Fleet, Release, Routing
 from wattlane.study.suite.site import Knobs, Site
 
 CLOCKS, LIMITS = "clocks", "power limits"
@@ -68,7 +68,7 @@ def _power_cap(site: Site, at: Knobs) -> Fleet:
 
 
 def _windowed(site: Site, at: Knobs) -> Fleet:
-    return Fleet((site.pool(at),), release_window_s=at["window_s"])
+    return Fleet((site.pool(at),), release=Release.windows(at["window_s"]))
 
 
 def _least_loaded(site: Site, at: Knobs) -> Fleet:
