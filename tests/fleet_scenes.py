@@ -53,6 +53,7 @@ def clocking(rng: np.random.Generator) -> Clocking:
         hysteresis=float(rng.uniform(0.1, 0.6)),
         increase=float(rng.uniform(1.1, 3.0)),
         decrease=float(rng.choice([0.3, 1.0])),
+        memory_s=float(rng.choice([0.0, 0.02, 1.0])),
     )
 
 

@@ -15,12 +15,19 @@ class Governor:
     """What the policy of one replica has seen, and the clock it wants."""
 
     def __init__(self, pool: Pool, slo: Slo | None, start_s: float) -> None:
+        self.pool, self.guard = pool, float(pool.max_num_batched_tokens)
+        if not pool.switch_s or not pool.clocking.memory_s:
+            self.guard = 0.0
         self.rule, self.slo, self.kind = pool.clocking, slo, pool.clocking.kind.value
         self.laws = [Law(law) for law in pool.laws]
         self.rest_w = float(pool.laws[-1, it.IDLE_W])
         self.top = len(self.laws) - 1
+        self.last = 0.0
         self.clock, self.level, self.floor = self.top, float(self.top + 1), 0
         self.period_s, self.slow_s = start_s + self.rule.period_s, start_s
+        empty = [0.0] * 4
+        self.empty_w = min(float(law.joules(empty)) / law.seconds(empty) for law in self.laws)
+        self.mean, self.price_w = 0.0, self.rest_w
         self.gaps: list[float] = []
         self.firsts: list[float] = []
         self.allow = self.rule.margin
@@ -61,11 +68,16 @@ class Governor:
         elif waiting or stuck:
             prompt_s = 0.0
         seconds = [law.seconds(x) + more_s for law in self.laws]
+        if self.kind == "energy-minimum":
+            more = max(self.guard - p, 0.0)
+            joined = [
+                s + more * law.flop_per_prefill_token / law.flop_per_s
+                for s, law in zip(seconds, self.laws, strict=True)
+            ]
+            return self.cheapest(x, [c for c in range(self.top + 1) if joined[c] <= gap_s and seconds[c] <= prompt_s])
         fits = [c for c in range(self.top + 1) if seconds[c] <= min(gap_s, prompt_s)]
         if self.kind == "lowest-feasible":
             return min(fits, default=self.top)
-        if self.kind == "energy-minimum":
-            return self.cheapest(x, fits)
         if self.kind == "miad":
             return math.ceil(self.level) - 1
         wanted = self.clock if x[2] else 0
@@ -79,9 +91,25 @@ class Governor:
 
     def cheapest(self, x: list[float], among: list[int]) -> int:
         def net(c: int) -> float:
-            return float(self.laws[c].joules(x)) - self.rest_w * self.laws[c].seconds(x)
+            return float(self.laws[c].joules(x)) - self.price_w * self.laws[c].seconds(x)
 
         return min(among, key=net, default=self.top)
+
+    def price(self, last: tuple[float, float, float, int] | None, d: float, p: float, now_s: float) -> None:
+        """Work out what a second is worth; `last` is the iteration before (watts, start, end, clock)."""
+        if self.kind != "energy-minimum":
+            return
+        memory_s = self.rule.memory_s
+        if last and memory_s:
+            _, begun_s, end_s, _ = last
+            share = min(1.0, (end_s - begun_s) / memory_s)
+            self.mean = (1 - share) * self.mean + share * self.last
+            self.mean *= 1 - min(1.0, (now_s - end_s) / memory_s)
+            if self.pool.switch_s:
+                self.guard = max(p, self.guard * (1 - min(1.0, (now_s - begun_s) / memory_s)))
+        self.last = d
+        rests = self.mean / (math.exp(self.mean) - 1) if self.mean > 1e-6 else 1 - self.mean / 2
+        self.price_w = rests * self.rest_w + (1 - rests) * max(self.empty_w, self.rest_w)
 
     def tick(self, x: list[float], chunks: list[Ask], waiting: list[Ask], now_s: float) -> None:
         """Let the control loops act if their time has come."""

@@ -44,6 +44,7 @@ class Server(Scheduler):
             waiting = sorted((r for r in self.waiting if r.release_s <= self.gate_s), key=self.rank)
             stuck = any(not r.decodes for r in self.running)
             self.governor.tick(x, chunks, waiting, self.now_s)
+            self.governor.price(self.timeline[-1] if self.timeline else None, x[2], p if chunks else 0.0, self.now_s)
             if self.clock == self.wanted:
                 wanted = self.governor.want(x, p, chunks, waiting, stuck, self.now_s, more_s)
         if wanted != self.wanted:

@@ -13,9 +13,20 @@ latency meets the target, the maximum if anything waits that cannot make it; thr
 same clock by bisection. Published: up to 36.3 % less energy than a static 1410 MHz on A100s (VoltanaLLM), up to 43.8 %
 less than Triton together with autoscaling (throttLL'eM). The rule takes the lowest clock for the cheapest one.
 
-`least_net` is wattlane's: among the clocks that keep the budget the one of least net joules, those above what the
-replica would draw at rest for the same time. Running fast and resting is thereby compared with running slowly; a clock
-below the bottom of the energy curve is not taken.
+`least_net` is wattlane's: among the clocks that keep the budget the one of least net joules, joules − time_w·seconds.
+`time_w` is what the time is worth that a slower iteration takes:
+
+    time_w = q·rest + (1 − q)·C0/a,     q = x / (eˣ − 1),     x = mean number of requests that decode, rests included
+
+with C0 and a the joules and seconds of an iteration that serves nobody, at the clock where their ratio is least. A
+replica that would rest otherwise saves what it draws at rest (q → 1): running fast and resting is compared with running
+slowly, and a clock below the bottom of the energy curve is not taken. A replica that is never done saves whole
+iterations, since more requests have joined by the next one (q → 0). Derivation: with R tokens asked for a second and
+Poisson arrivals, x = R·t, there are N = (1 − e^−x)/t iterations a second of t = a + β·x seconds, power above rest is
+N·(C0 − rest·t) + R·C1, and its derivative by a is −N·time_w, for β = 0 or x large.
+
+Where a change of clock takes time, a prompt that comes meets the clock that was chosen for decoding. `least_net` then
+keeps the gap budget for an iteration that such a prompt joins, of the size of those of late (`guard`).
 """
 
 from __future__ import annotations
@@ -38,11 +49,34 @@ def lowest_feasible(seconds: np.ndarray, budget_s: float) -> int:
     return seconds.size - 1
 
 
-def least_net(seconds: np.ndarray, joules: np.ndarray, rest_w: float, budget_s: float) -> int:
-    """Return the clock of least joules − rest_w·seconds, (C,) each, that keeps the budget; else the highest."""
+def crowd(before: float, decoding: float, seconds: float, rested_s: float, memory_s: float) -> float:
+    """Return the mean number of requests that decode, after an iteration with `decoding` of them and a rest."""
+    mean = before + min(1.0, seconds / memory_s) * (decoding - before)
+    return mean - min(1.0, rested_s / memory_s) * mean
+
+
+def time_w(mean: float, empty_w: float, rest_w: float) -> float:
+    """Return what a second is worth to a replica where `mean` requests decode and empty iterations draw `empty_w`."""
+    rests = mean / np.expm1(mean) if mean > 0.0 else 1.0
+    return rests * rest_w + (1.0 - rests) * max(empty_w, rest_w)
+
+
+def guard(before_tokens: float, prompt_tokens: float, passed_s: float, memory_s: float) -> float:
+    """Return the prompt tokens that may join an iteration soon: the most of late, forgotten over `memory_s`."""
+    return max(prompt_tokens, (1.0 - min(1.0, passed_s / memory_s)) * before_tokens)
+
+
+def least_net(
+    seconds: np.ndarray, joules: np.ndarray, joined_s: np.ndarray, time_w: float, gap_s: float, prompt_s: float
+) -> int:
+    """Return the clock of least joules − time_w·seconds that keeps both budgets; else the highest. Arrays are (C,).
+
+    `joined_s` is what the iteration would take if as many prompt tokens as of late joined it before the clock could be
+    raised; `seconds` where clocks change at once.
+    """
     best, least = seconds.size - 1, np.inf
     for c in range(seconds.size):
-        net_j = joules[c] - rest_w * seconds[c]
-        if seconds[c] <= budget_s and net_j < least:
+        net_j = joules[c] - time_w * seconds[c]
+        if joined_s[c] <= gap_s and seconds[c] <= prompt_s and net_j < least:
             best, least = c, net_j
     return best

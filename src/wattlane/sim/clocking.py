@@ -25,10 +25,11 @@ class Clocking:
 
     `margin` is the share of a target that a predicted or measured time may take. `energy-minimum` takes
     1 / (1 + z·relative_error) instead: predicted times err by `relative_error`, one standard deviation, and the target
-    is to be kept with the probability that belongs to `z`. `miad` and `green` act every `period_s` on the share of
-    gaps and first tokens that came too late, `tail` of which may. `green` steps down only where gaps are below
-    (1 − hysteresis) of that, and moves its band every `slow_periods`. `increase` is a factor on the clock's place in
-    the grid, `decrease` is in steps of the grid.
+    is to be kept with the probability that belongs to `z`; it sees how crowded the replica is over about `memory_s`, 0
+    prices time as rest whatever the load. `miad` and `green` act every `period_s` on the share of gaps and first tokens
+    that came too late, `tail` of which may. `green` steps down only where gaps are below (1 − hysteresis) of that, and
+    moves its band every `slow_periods`. `increase` is a factor on the clock's place in the grid, `decrease` is in steps
+    of the grid.
     """
 
     kind: ClockKind = ClockKind.FIXED
@@ -41,6 +42,7 @@ class Clocking:
     hysteresis: float = 0.15
     increase: float = 1.5
     decrease: float = 1.0
+    memory_s: float = 60.0
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -67,7 +69,7 @@ class Clocking:
         ):
             if not low < getattr(self, name) <= high:
                 yield f"{name} is {getattr(self, name)}; expected a share in (0, 1]"
-        for name in ("z", "relative_error"):
+        for name in ("z", "relative_error", "memory_s"):
             if not getattr(self, name) >= 0:
                 yield f"{name} is {getattr(self, name)}; expected a number of at least 0"
         for name in ("period_s", "decrease"):

@@ -49,6 +49,9 @@ _wattlane = kernel(route.wattlane)
 _parking = kernel(scale.parking)
 lowest_feasible = inner(clock.lowest_feasible)
 _least_net = inner(clock.least_net)
+crowd = inner(clock.crowd)
+time_w = inner(clock.time_w)
+guard = inner(clock.guard)
 _prompt_budget_s = inner(clock.prompt_budget_s)
 _backlog_budget_s = inner(clock_loop.backlog_budget_s)
 _miad = inner(clock_loop.miad)
@@ -137,7 +140,7 @@ def clock_for(
     kind: int,
     trial: np.ndarray,
     dial: float,
-    rest_w: float,
+    price_w: float,
     gap_s: float,
     prompt_s: float,
     decodes: bool,
@@ -146,18 +149,19 @@ def clock_for(
     """Return the clock that a policy wants for an iteration.
 
     Args:
-        trial: (2, C) seconds and joules of the iteration at each clock.
+        trial: (3, C) seconds and joules of the iteration at each clock, and seconds if more prompts joined it.
         dial: the level or clock that a control loop has set.
+        price_w: what a second is worth.
         gap_s, prompt_s: what the iteration may take for whoever decodes, and for prompts.
     """
     if kind == LOWEST_FEASIBLE:
         return lowest_feasible(trial[0], min(gap_s, prompt_s))
     if kind == ENERGY_MINIMUM:
-        return _least_net(trial[0], trial[1], rest_w, min(gap_s, prompt_s))
+        return _least_net(trial[0], trial[1], trial[2], price_w, gap_s, prompt_s)
     if kind == MIAD:
         return int(np.ceil(dial)) - 1
     wanted = int(dial) if decodes else 0
-    return max(wanted, _least_net(trial[0], trial[1], rest_w, prompt_s)) if prompts else wanted
+    return max(wanted, _least_net(trial[0], trial[1], trial[0], price_w, np.inf, prompt_s)) if prompts else wanted
 
 
 @inner

@@ -79,6 +79,7 @@ class ClockingSection(Section):
     hysteresis: float = 0.15
     increase: float = 1.5
     decrease: float = 1.0
+    memory_s: float = 60.0
 
 
 class SloSection(Section):

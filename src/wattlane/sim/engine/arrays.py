@@ -184,7 +184,7 @@ def _clocking(pool: Pool, row: Ints, rate: Floats) -> None:
     row[lay.CLOCKS], row[lay.SLOW_PERIODS] = len(pool.laws), rule.slow_periods
     rate[lay.ALLOW], rate[lay.NEAR] = rule.allow, rule.allow * (1.0 - rule.hysteresis)
     rate[lay.STEER_S], rate[lay.TAIL] = rule.period_s, rule.tail
-    rate[lay.INCREASE], rate[lay.DECREASE] = rule.increase, rule.decrease
+    rate[lay.INCREASE], rate[lay.DECREASE], rate[lay.MEMORY_S] = rule.increase, rule.decrease, rule.memory_s
 
 
 def _laws(pools: list[Pool]) -> tuple[Floats, Floats, Floats, Floats]:
@@ -208,6 +208,8 @@ def build(stage: Stage) -> Engine:
     limits, rates = _limits(stage)
     pools = [stage.fleet.pools[i] for i in stage.pools]
     laws, constants, drafts, ladder = _laws(pools)
+    empty_w = np.min(constants[:, :, it.EMPTY_J] / constants[:, :, it.EMPTY_S], axis=1)
+    rates[:, lay.EMPTY_W] = empty_w[limits[:, lay.LAW_GROUP]]
     ask, replicas = stage.asks(), len(limits)
     n, widest = len(ask), int(limits[:, lay.MAX_SEQS].max())
     at = np.zeros((replicas, lay.AT_COLUMNS), np.int64)
@@ -218,6 +220,9 @@ def build(stage: Stage) -> Engine:
     at[:, lay.CLOCK] = at[:, lay.CLOCK_WANTED] = limits[:, lay.DECODE_CLOCK]
     at[:, lay.CEILING] = limits[:, lay.CLOCKS] - 1
     run = np.zeros((replicas, lay.RUN_COLUMNS))
+    run[:, lay.PRICE_W] = laws[limits[:, lay.LAW_GROUP], -1, it.IDLE_W]
+    waits = (rates[:, lay.SWITCH_S] > 0) & (rates[:, lay.MEMORY_S] > 0)
+    run[:, lay.GUARD] = np.where(waits, limits[:, lay.MAX_TOKENS], 0)
     run[:, lay.DIAL] = at[:, lay.CEILING] + (limits[:, lay.CLOCK_KIND] == dispatch.MIAD)
     run[:, [lay.NOW, lay.GATE]], run[:, lay.WAKE_S] = stage.start_s, np.inf
     run[:, [lay.UP_S, lay.CLOCK_AT]] = -np.inf
@@ -256,5 +261,5 @@ def build(stage: Stage) -> Engine:
         totals=np.zeros((replicas, lay.TOTAL_COLUMNS)),
         seen=np.zeros((len(control), replicas, lay.TOTAL_COLUMNS)),
         control=control,
-        trial=np.zeros((replicas, 5, laws.shape[1])),
+        trial=np.zeros((replicas, 6, laws.shape[1])),
     )

@@ -12,7 +12,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattlane.model.iteration import IDLE_W, LIMIT_W, PER_KV_J, PER_KV_S, cost, decode_line
+from wattlane.model.iteration import (
+    FLOP_PER_PREFILL_TOKEN,
+    FLOP_PER_S,
+    IDLE_W,
+    LIMIT_W,
+    PER_KV_J,
+    PER_KV_S,
+    cost,
+    decode_line,
+)
 from wattlane.model.jit import inner
 from wattlane.sim import dispatch
 from wattlane.sim.engine.layout import (
@@ -27,8 +36,12 @@ from wattlane.sim.engine.layout import (
     CLOCK_WANTED,
     CLOCKS,
     COMPUTED,
+    CROWD,
+    CROWD_LAST,
     DECODE_CLOCK,
     DIAL,
+    EMPTY_W,
+    END_S,
     FIRSTS_LATE,
     FIRSTS_SEEN,
     FLOOR,
@@ -37,13 +50,17 @@ from wattlane.sim.engine.layout import (
     GAPS_NEAR,
     GATE,
     GOAL,
+    GUARD,
     HANDOFF,
     HOLDS,
     INPUT,
+    ITERATION,
+    JOINED_S,
     JOULES,
     LAW_GROUP,
     LINE_J,
     LINE_S,
+    MEMORY_S,
     NEAR,
     NEXT,
     NONE,
@@ -51,12 +68,14 @@ from wattlane.sim.engine.layout import (
     PART,
     PERIOD_AT,
     PREFILL_CLOCK,
+    PRICE_W,
     PRODUCED,
     PROMPT_S,
     RELEASE_S,
     SECONDS,
     SLOW_AT,
     SLOW_PERIODS,
+    START_S,
     STEER_S,
     SWITCH_S,
     TAIL,
@@ -163,6 +182,21 @@ def _tick(
 
 
 @inner
+def _price(e: Engine, rep: int, i: int, d: float, prompts: float, now: float) -> None:
+    """Work out what a second is worth, and what may join, as of iteration `i`, in which `d` decode; it begins now."""
+    run, limits, rates = e.run[rep], e.limits[rep], e.rates[rep]
+    if rates[MEMORY_S] > 0.0 and i > 0:
+        last = e.record[rep, i - 1]
+        seconds, rested_s = last[END_S] - last[START_S], max(0.0, now - last[END_S])
+        if rates[SWITCH_S] > 0.0:
+            run[GUARD] = dispatch.guard(run[GUARD], prompts, seconds + rested_s, rates[MEMORY_S])
+        run[CROWD] = dispatch.crowd(run[CROWD], run[CROWD_LAST], seconds, rested_s, rates[MEMORY_S])
+    run[CROWD_LAST] = d
+    rest_w = e.laws[limits[LAW_GROUP], limits[CLOCKS] - 1, IDLE_W]
+    run[PRICE_W] = dispatch.time_w(run[CROWD], rates[EMPTY_W], rest_w)
+
+
+@inner
 def _under_way(e: Engine, rep: int, now: float) -> bool:
     """Whether a change of clock is under way, which a policy waits for; one that is through is noted."""
     at = e.at[rep]
@@ -189,14 +223,21 @@ def _set(
 
 
 @inner
+def _try(e: Engine, rep: int, laws: np.ndarray, c: int, seconds: float, joules: float, prompts: float) -> None:
+    """Note what the next iteration, with `prompts` tokens of them, would take at clock `c`."""
+    trial, more = e.trial[rep], max(0.0, e.run[rep, GUARD] - prompts)
+    trial[SECONDS, c], trial[JOULES, c] = seconds, joules
+    trial[JOINED_S, c] = seconds + more * laws[c, FLOP_PER_PREFILL_TOKEN] / laws[c, FLOP_PER_S]
+
+
+@inner
 def _chosen(e: Engine, rep: int, prompts: bool, d: float, more_s: float) -> int:
     """Return the clock that the policy wants for an iteration, its trial being made; `more_s` follow no clock."""
     limits, run, rates = e.limits[rep], e.run[rep], e.rates[rep]
     gap_s = rates[ALLOW] * rates[TBT_S] - more_s if d > 0.0 else np.inf
-    rest_w = e.laws[limits[LAW_GROUP], limits[CLOCKS] - 1, IDLE_W]
-    trial = e.trial[rep, : JOULES + 1, : limits[CLOCKS]]
+    trial = e.trial[rep, : JOINED_S + 1, : limits[CLOCKS]]
     return dispatch.clock_for(
-        limits[CLOCK_KIND], trial, run[DIAL], rest_w, gap_s, run[PROMPT_S] - more_s, d > 0.0, prompts
+        limits[CLOCK_KIND], trial, run[DIAL], run[PRICE_W], gap_s, run[PROMPT_S] - more_s, d > 0.0, prompts
     )
 
 
@@ -225,13 +266,16 @@ def set_clock(
         return _set(e, rep, laws, wanted, now, p, pc, d, k)
     if watches(limits):
         _tick(e, rep, laws, chunks, prompts, d, k, now, run[GATE])
+    if kind == dispatch.ENERGY_MINIMUM:
+        _price(e, rep, at[ITERATION], d, prompts, now)
     if not _under_way(e, rep, now):
         if kind != dispatch.MIAD:
             need_per_s, tokens, slack_s, waits = pressure(e, rep, chunks, prompts, now, run[GATE])
             run[PROMPT_S] = dispatch.prompt_s(kind, prompts, need_per_s, tokens, slack_s, waits, e.rates[rep, ALLOW])
         if dispatch.chooses(kind, chunks > 0):
             for c in range(limits[CLOCKS]):
-                e.trial[rep, SECONDS, c], e.trial[rep, JOULES, c] = cost(laws[c], p, pc, d, k)
+                seconds, joules = cost(laws[c], p, pc, d, k)
+                _try(e, rep, laws, c, seconds, joules, prompts)
         wanted = _chosen(e, rep, chunks > 0, d, more_s)
     return _set(e, rep, laws, wanted, now, p, pc, d, k)
 
@@ -257,16 +301,19 @@ def set_decode_clock(
     constants: np.ndarray,
     d: float,
     k: float,
+    i: int,
     now: float,
     gate: float,
     more_s: float,
 ) -> int:
-    """Choose the clock for the iteration that begins `now` and only decodes; return it."""
+    """Choose the clock for iteration `i`, which begins `now` and only decodes; return it."""
     limits, trial, kind, wanted = e.limits[rep], e.trial[rep], e.limits[rep, CLOCK_KIND], e.at[rep, CLOCK_WANTED]
     if kind <= dispatch.PHASE_CLOCK:
         return _set(e, rep, laws, limits[DECODE_CLOCK], now, 0.0, 0.0, d, k)
     if watches(limits):
         _tick(e, rep, laws, 0, 0.0, d, k, now, gate)
+    if kind == dispatch.ENERGY_MINIMUM:
+        _price(e, rep, i, d, 0.0, now)
     if not _under_way(e, rep, now):
         if dispatch.chooses(kind, False):
             for c in range(limits[CLOCKS]):
@@ -276,7 +323,7 @@ def set_decode_clock(
                 )
                 if trial[HOLDS, c] == 0.0 or joules >= laws[c, LIMIT_W] * seconds:
                     seconds, joules = cost(laws[c], 0.0, 0.0, d, k)
-                trial[SECONDS, c], trial[JOULES, c] = seconds, joules
+                _try(e, rep, laws, c, seconds, joules, 0.0)
         wanted = _chosen(e, rep, False, d, more_s)
     return _set(e, rep, laws, wanted, now, 0.0, 0.0, d, k)
 

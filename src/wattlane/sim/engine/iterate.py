@@ -177,7 +177,7 @@ def decode(e: Engine, rep: int, until_s: float, admit_s: float, last: int, block
     steers, c = True, NONE
     while True:
         if steers:
-            chosen = set_decode_clock(e, rep, laws, constants, float(d), kv_tokens, now, gate, loading_s)
+            chosen = set_decode_clock(e, rep, laws, constants, float(d), kv_tokens, i, now, gate, loading_s)
             if chosen != c:
                 c = chosen
                 law, seconds, joules, line_each, holds, kv_s, kv_j, limit_w, c0 = _line(laws, constants, c, float(d))

@@ -43,9 +43,9 @@ CONTINUOUS, WAITING_RATIO, STATIC = 0, 1, 2  # values of MODE
 ACCEPTANCE, SWITCH_S, CAP_W, LOAD_S, LOAD_J, WAITING_SERVED, DOWN_W = 0, 1, 2, 3, 4, 5, 6
 TTFT_S, TBT_S = 7, 8  # targets, infinite without an SLO
 MARGIN, BALANCE = 9, 10  # of routing
-ALLOW, STEER_S, TAIL, NEAR, INCREASE, DECREASE = 11, 12, 13, 14, 15, 16  # of clock policies
-PATIENCE_S = 17
-RATE_COLUMNS = 18
+ALLOW, STEER_S, TAIL, NEAR, INCREASE, DECREASE, MEMORY_S, EMPTY_W = 11, 12, 13, 14, 15, 16, 17, 18  # of clocks
+PATIENCE_S = 19
+RATE_COLUMNS = 20
 
 # at: running state of a replica, whole numbers.
 ITERATION, BASE, DECODING, SEATS, FREE, EVICTABLE, LRU_HEAD, LRU_TAIL, RUN_HEAD, RUN_TAIL = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -61,11 +61,14 @@ AT_COLUMNS = 28
 
 # run: running state of a replica, real numbers. The first three are totals of a decoding request's share.
 FIXED, SLOPE, MOMENT, NOW, GATE, KV_TOKENS, CLOCK_AT, WAKE_S, UP_S = 0, 1, 2, 3, 4, 5, 6, 7, 8
-# What a clock policy remembers: its level, the floor of its band, when they are set next, and counts of a period.
+# What a clock policy remembers: its level, the floor of its band, when they are set next, and counts of a period;
+# seconds for prompts that wait; how many decode, in the mean and last, the price of time, and the
+# prompt tokens that may join.
 DIAL, FLOOR, PERIOD_AT, SLOW_AT, GAPS, GAPS_NEAR, GAPS_LATE, FIRSTS_SEEN, FIRSTS_LATE, PROMPT_S = (
     9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
 )  # fmt: skip
-RUN_COLUMNS = 19
+CROWD, CROWD_LAST, PRICE_W, GUARD = 19, 20, 21, 22
+RUN_COLUMNS = 23
 
 # record: one row an iteration. The first four are those of `wattlane.sim.replica`.
 START_S, END_S, POWER_W, SHARED_J, TOKENS, AT_CLOCK = 0, 1, 2, 3, 4, 5
@@ -89,8 +92,9 @@ TOTAL_COLUMNS = 10
 # control: one row a controller: which, how often, when next, its settings.
 CONTROL_KIND, PERIOD_S, NEXT_S, SETTINGS = 0, 1, 2, 3
 CONTROL_COLUMNS = 9
-# trial: what the next iteration would take at each clock; with no KV tokens, and whether that is a line.
-SECONDS, JOULES, LINE_S, LINE_J, HOLDS = 0, 1, 2, 3, 4
+# trial: what the next iteration would take at each clock, and if more prompts joined it; without KV tokens, and
+# whether that is a line.
+SECONDS, JOULES, JOINED_S, LINE_S, LINE_J, HOLDS = 0, 1, 2, 3, 4, 5
 
 READY, RECORD_FULL, LOG_FULL, RESTS_FULL = 0, 1, 2, 3  # what `advance` returns
 
@@ -122,4 +126,4 @@ class Engine(NamedTuple):
     totals: Floats  # (R, TOTAL_COLUMNS)
     seen: Floats  # (controllers, R, TOTAL_COLUMNS) the totals at the last tick of each
     control: Floats  # (controllers, CONTROL_COLUMNS)
-    trial: Floats  # (R, 5, C)
+    trial: Floats  # (R, 6, C)
