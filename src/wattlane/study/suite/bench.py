@@ -47,11 +47,15 @@ class Bench:
 
     @property
     def limits(self) -> dict[str, tuple[float, ...]]:
-        """The values of the batch limits, budgets first."""
-        seqs = sorted(self.setting.space.max_num_seqs, reverse=True)
+        """The values of the batch limits that are tried, ascending; all of the scenario's where none is named."""
+        space, extent = self.setting.space, self.extent
+        found = {
+            "max_num_batched_tokens": (space.max_num_batched_tokens, extent.budgets),
+            "max_num_seqs": (space.max_num_seqs, extent.seqs),
+        }
         return {
-            "max_num_batched_tokens": tuple(map(float, self.extent.budgets)),
-            "max_num_seqs": tuple(map(float, seqs)),
+            name: tuple(float(v) for v in sorted(values) if v in named or not set(values) & set(named))
+            for name, (values, named) in found.items()
         }
 
     def of(self, name: str) -> Traffic:
@@ -69,19 +73,14 @@ class Bench:
     def find_full_load(self, traffic: Traffic, default: Controller) -> FullLoad:
         """Return full load of a traffic: the default with whichever limits carry most."""
         work, target = traffic.of(TUNING), self.site.slo.attainment
-        seqs = [s for s in self.limits["max_num_seqs"] if s <= min(self.limits["max_num_batched_tokens"])]
-        options: list[Mapping[str, float]] = [
-            {"max_num_batched_tokens": budget, "max_num_seqs": seqs[0]}
-            for budget in self.limits["max_num_batched_tokens"]
-        ]
+        budgets, seqs = self.limits["max_num_batched_tokens"], self.limits["max_num_seqs"]
+        every = [{"max_num_batched_tokens": b, "max_num_seqs": s} for b in budgets for s in seqs]
+        options: list[Mapping[str, float]] = [at for at in every if allowed(at)]
 
         def attained(rate_rps: float, knobs: Mapping[str, float]) -> float:
             return worth(at_rate(work, rate_rps), default.fleet(self.site, knobs), self.site.slo).attainment
 
-        start = work.rate_rps * self.site.replicas
-        first = full_load(options, attained, target, start)
-        others = [{**first.knobs, "max_num_seqs": s} for s in self.limits["max_num_seqs"]]
-        return full_load([first.knobs, *filter(allowed, others)], attained, target, first.missed_rps)
+        return full_load(options, attained, target, work.rate_rps * self.site.replicas)
 
     def tune(self, traffic: str, load: float, controller: Controller) -> Tuned:
         """Return the limits of a controller at a load; those of the engine for one that is not tuned."""
