@@ -21,13 +21,15 @@ from wattlane.study.suite import run_suite
 from wattlane.study.suite.bench import Bench, bench
 from wattlane.study.suite.cells import Worth, replayed, worth
 from wattlane.study.suite.config import MEDIUM, Extent
-from wattlane.study.suite.controllers import CONTROLLERS, DEFAULT, LOWEST, OURS, UNPRIVILEGED
+from wattlane.study.suite.controllers import ABLATION, CONTROLLERS, DEFAULT, LOWEST, OURS
 from wattlane.study.suite.loads import TUNING, FullLoad, at_rate
 from wattlane.study.suite.tune import Tuned
 
 EXTENT = Extent(loads=(0.3, MEDIUM), seeds=2, prior_draws=2, part=0.5, companions=False)
 BY_NAME = {one.name: one for one in CONTROLLERS}
-FEW = tuple(BY_NAME[name] for name in dict.fromkeys((DEFAULT, "vllm", LOWEST, UNPRIVILEGED, "sleep", OURS)))
+FEW = tuple(
+    BY_NAME[name] for name in dict.fromkeys((DEFAULT, "vllm", LOWEST, "sleep", *(name for name, _ in ABLATION)))
+)
 FILES = ("suite.json", "cells.parquet")
 
 

@@ -70,6 +70,10 @@ class Bench:
         """Return the requests of a seed at a share of full load."""
         return at_rate(self.of(name).of(seed), load * self.full[name].rate_rps)
 
+    def site_at(self, work: Workload, traffic: str) -> Site:
+        """Return the site at the pace of a workload."""
+        return self.site.at_pace(work.rate_rps / self.of(traffic).of(TUNING).rate_rps)
+
     def find_full_load(self, traffic: Traffic, default: Controller) -> FullLoad:
         """Return full load of a traffic: the default with whichever limits carry most."""
         work, target = traffic.of(TUNING), self.site.slo.attainment
@@ -86,8 +90,10 @@ class Bench:
         """Return the limits of a controller at a load; those of the engine for one that is not tuned."""
         work = self.workload(traffic, load, TUNING)
 
+        site = self.site_at(work, traffic)
+
         def value(at: Knobs) -> Worth:
-            return worth(work, controller.fleet(self.site, at), self.site.slo)
+            return worth(work, controller.fleet(site, at), site.slo)
 
         if not controller.tuned:
             return Tuned(self.defaults, value(self.defaults), 1)
@@ -98,7 +104,7 @@ class Bench:
     def cell(self, traffic: str, load: float, seed: int, controller: Controller) -> dict[str, Any]:
         """Return the row of a cell."""
         work = self.workload(traffic, load, seed)
-        fleet = controller.fleet(self.site, self.tuned[traffic, load, controller.name].knobs)
+        fleet = controller.fleet(self.site_at(work, traffic), self.tuned[traffic, load, controller.name].knobs)
         head = {"traffic": traffic, "load": load, "controller": controller.name, "seed": seed}
         return {**head, "rate_rps": work.rate_rps, **numbers(work, fleet, self.site.slo)}
 
@@ -106,13 +112,14 @@ class Bench:
         """Return what a controller does on the first scored seed where a load is set by thinning full load instead."""
         full = at_rate(self.of(traffic).of(1), self.full[traffic].rate_rps)
         work = thinned(full, load * self.full[traffic].rate_rps, self.setting.study.seed)
-        fleet = controller.fleet(self.site, self.tuned[traffic, load, controller.name].knobs)
+        fleet = controller.fleet(self.site_at(work, traffic), self.tuned[traffic, load, controller.name].knobs)
         return numbers(work, fleet, self.site.slo)
 
     def under_prior(self, traffic: str, number: int, controllers: tuple[Controller, ...]) -> list[Worth]:
         """Return what controllers are worth at medium load under draw `number` of the clock prior."""
         prior = draw_clock_prior(np.random.default_rng([STREAM, self.setting.study.seed, number]))
-        site, work = self.site.under(prior), self.workload(traffic, MEDIUM, 1)
+        work = self.workload(traffic, MEDIUM, 1)
+        site = self.site_at(work, traffic).under(prior)
         chosen = [self.tuned[traffic, MEDIUM, one.name].knobs for one in controllers]
         pairs = zip(controllers, chosen, strict=True)
         return [worth(work, one.fleet(site, knobs), site.slo) for one, knobs in pairs]
