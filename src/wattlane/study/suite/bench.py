@@ -47,11 +47,15 @@ class Bench:
 
     @property
     def limits(self) -> dict[str, tuple[float, ...]]:
-        """The values of the batch limits, budgets first."""
-        seqs = sorted(self.setting.space.max_num_seqs, reverse=True)
+        """The values of the batch limits that are tried, ascending; all of the scenario's where none is named."""
+        space, extent = self.setting.space, self.extent
+        found = {
+            "max_num_batched_tokens": (space.max_num_batched_tokens, extent.budgets),
+            "max_num_seqs": (space.max_num_seqs, extent.seqs),
+        }
         return {
-            "max_num_batched_tokens": tuple(map(float, self.extent.budgets)),
-            "max_num_seqs": tuple(map(float, seqs)),
+            name: tuple(float(v) for v in sorted(values) if v in named or not set(values) & set(named))
+            for name, (values, named) in found.items()
         }
 
     def of(self, name: str) -> Traffic:
@@ -66,29 +70,30 @@ class Bench:
         """Return the requests of a seed at a share of full load."""
         return at_rate(self.of(name).of(seed), load * self.full[name].rate_rps)
 
+    def site_at(self, work: Workload, traffic: str) -> Site:
+        """Return the site at the pace of a workload."""
+        return self.site.at_pace(work.rate_rps / self.of(traffic).of(TUNING).rate_rps)
+
     def find_full_load(self, traffic: Traffic, default: Controller) -> FullLoad:
         """Return full load of a traffic: the default with whichever limits carry most."""
         work, target = traffic.of(TUNING), self.site.slo.attainment
-        seqs = [s for s in self.limits["max_num_seqs"] if s <= min(self.limits["max_num_batched_tokens"])]
-        options: list[Mapping[str, float]] = [
-            {"max_num_batched_tokens": budget, "max_num_seqs": seqs[0]}
-            for budget in self.limits["max_num_batched_tokens"]
-        ]
+        budgets, seqs = self.limits["max_num_batched_tokens"], self.limits["max_num_seqs"]
+        every = [{"max_num_batched_tokens": b, "max_num_seqs": s} for b in budgets for s in seqs]
+        options: list[Mapping[str, float]] = [at for at in every if allowed(at)]
 
         def attained(rate_rps: float, knobs: Mapping[str, float]) -> float:
             return worth(at_rate(work, rate_rps), default.fleet(self.site, knobs), self.site.slo).attainment
 
-        start = work.rate_rps * self.site.replicas
-        first = full_load(options, attained, target, start)
-        others = [{**first.knobs, "max_num_seqs": s} for s in self.limits["max_num_seqs"]]
-        return full_load([first.knobs, *filter(allowed, others)], attained, target, first.missed_rps)
+        return full_load(options, attained, target, work.rate_rps * self.site.replicas)
 
     def tune(self, traffic: str, load: float, controller: Controller) -> Tuned:
         """Return the limits of a controller at a load; those of the engine for one that is not tuned."""
         work = self.workload(traffic, load, TUNING)
 
+        site = self.site_at(work, traffic)
+
         def value(at: Knobs) -> Worth:
-            return worth(work, controller.fleet(self.site, at), self.site.slo)
+            return worth(work, controller.fleet(site, at), site.slo)
 
         if not controller.tuned:
             return Tuned(self.defaults, value(self.defaults), 1)
@@ -99,7 +104,7 @@ class Bench:
     def cell(self, traffic: str, load: float, seed: int, controller: Controller) -> dict[str, Any]:
         """Return the row of a cell."""
         work = self.workload(traffic, load, seed)
-        fleet = controller.fleet(self.site, self.tuned[traffic, load, controller.name].knobs)
+        fleet = controller.fleet(self.site_at(work, traffic), self.tuned[traffic, load, controller.name].knobs)
         head = {"traffic": traffic, "load": load, "controller": controller.name, "seed": seed}
         return {**head, "rate_rps": work.rate_rps, **numbers(work, fleet, self.site.slo)}
 
@@ -107,13 +112,14 @@ class Bench:
         """Return what a controller does on the first scored seed where a load is set by thinning full load instead."""
         full = at_rate(self.of(traffic).of(1), self.full[traffic].rate_rps)
         work = thinned(full, load * self.full[traffic].rate_rps, self.setting.study.seed)
-        fleet = controller.fleet(self.site, self.tuned[traffic, load, controller.name].knobs)
+        fleet = controller.fleet(self.site_at(work, traffic), self.tuned[traffic, load, controller.name].knobs)
         return numbers(work, fleet, self.site.slo)
 
     def under_prior(self, traffic: str, number: int, controllers: tuple[Controller, ...]) -> list[Worth]:
         """Return what controllers are worth at medium load under draw `number` of the clock prior."""
         prior = draw_clock_prior(np.random.default_rng([STREAM, self.setting.study.seed, number]))
-        site, work = self.site.under(prior), self.workload(traffic, MEDIUM, 1)
+        work = self.workload(traffic, MEDIUM, 1)
+        site = self.site_at(work, traffic).under(prior)
         chosen = [self.tuned[traffic, MEDIUM, one.name].knobs for one in controllers]
         pairs = zip(controllers, chosen, strict=True)
         return [worth(work, one.fleet(site, knobs), site.slo) for one, knobs in pairs]

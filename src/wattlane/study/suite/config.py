@@ -12,14 +12,18 @@ COMPANIONS = {"azure-conv": "azure-code"}  # a shape that is replayed at medium 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much is replayed. `part` is the share of each hour, from its beginning."""
+    """How much is replayed. `part` is the share of each hour, from its beginning; the batch limits are those of the
+    scenario's search that are named here, since the others win nowhere and cost a replay each."""
 
     loads: tuple[float, ...] = tuple(round(0.1 * k, 1) for k in range(1, 12))
     seeds: int = 5
     prior_draws: int = 40
     part: float = 1.0
-    budgets: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
+    budgets: tuple[int, ...] = (512, 1024, 2048, 4096)
+    seqs: tuple[int, ...] = (64, 256, 1024)
     companions: bool = True
 
 
-QUICK = Extent(loads=(MEDIUM,), seeds=1, prior_draws=5, part=0.25, budgets=(512, 1024, 2048), companions=False)
+QUICK = Extent(
+    loads=(MEDIUM,), seeds=1, prior_draws=5, part=0.25, budgets=(1024, 2048), seqs=(256, 1024), companions=False
+)

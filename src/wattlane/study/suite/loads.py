@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from wattlane.core.errors import InfeasibleError
+from wattlane.core.errors import InfeasibleError, InputError
 from wattlane.core.workload import Workload
 
 IDLE_SHARE = 0.25  # of the span of the arrivals, without any, at the end
 TUNING = 0  # the seed on which limits are tuned and full load is found; scored seeds count from 1
 TOLERANCE = 0.01
-LOWEST_RPS = 1e-3
+LOWEST_RPS, HIGHEST_RPS = 1e-3, 1e6
 Draw = Callable[[int], Workload]  # the requests of a seed
 
 
@@ -84,6 +84,7 @@ def full_load(options: list[Mapping[str, float]], attained: Attained, target: fl
 
     Raises:
         InfeasibleError: no limits keep the target at any rate.
+        InputError: the target is kept at every rate.
     """
     best: FullLoad | None = None
     for knobs in options:
@@ -94,6 +95,8 @@ def full_load(options: list[Mapping[str, float]], attained: Attained, target: fl
         high = max(start_rps, low * (1.0 + TOLERANCE))
         missed = attained(high, knobs)
         while missed >= target:
+            if high > HIGHEST_RPS:
+                raise InputError("requests that all come at once keep the SLO: too few to find full load; give more")
             low, kept = high, missed
             high *= 2.0
             missed = attained(high, knobs)

@@ -104,7 +104,7 @@ def _shipped() -> Path:
 def _key(at: Bench, controllers: Sequence[Controller]) -> str:
     """Return a digest of everything the results depend on: the question, the law, the rows of the table, the code."""
     case, profile = at.setting.scenario.case, at.setting.scenario.profile
-    own = [(file.name, file.read_text(encoding="utf-8")) for file in sorted(Path(__file__).parent.glob("*.py"))]
+    own = [(file.name, file.read_text(encoding="utf-8")) for file in sorted(Path(__file__).parent.rglob("*.py"))]
     law = [profile.name, dict(profile.family(case).parameters), dict(profile.provenance), asdict(case)]
     rows = [one.described() for one in controllers]
     asked = [

@@ -30,7 +30,10 @@ Knobs = Mapping[str, float]  # the batch limits by their engine names, and whate
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """The boards, the law and the SLO; `prior` is what the law takes clocks to do, the middle of its ranges if None."""
+    """The boards, the law and the SLO; `prior` is what the law takes clocks to do, the middle of its ranges if None.
+
+    `pace` is how many seconds of the traffic's own time pass in a second: periods of minutes are divided by it.
+    """
 
     case: Case  # at the maximum clock
     profile: Profile
@@ -40,6 +43,7 @@ class Site:
     clock_steps: int
     replicas: int = REPLICAS
     prior: ClockPrior | None = None
+    pace: float = 1.0
 
     @cached_property
     def clocks_hz(self) -> tuple[float, ...]:
@@ -56,6 +60,16 @@ class Site:
         """Return the same site where clocks do what `prior` says."""
         return replace(self, prior=prior)
 
+    def at_pace(self, pace: float) -> Site:
+        """Return the same site where arrivals are compressed `pace` times; the laws are shared."""
+        other = replace(self, pace=pace)
+        vars(other).update({name: vars(self)[name] for name in ("clocks_hz", "laws") if name in vars(self)})
+        return other
+
+    def tighter(self, share: float) -> Slo:
+        """Return targets that are this share of the SLO's, for a rule that needs room."""
+        return replace(self.slo, ttft_s=share * self.slo.ttft_s, tbt_s=share * self.slo.tbt_s)
+
     def parked(self, after_s: float) -> RestState:
         """Return the state of a replica whose engine is put to rest `after_s` after its last iteration."""
         board, gpus = self.case.gpu, self.case.num_gpus
@@ -66,7 +80,7 @@ class Site:
         """Return the replicas with the batch limits of `at`; `changes` are further fields of `Pool`."""
         settings = settings or EngineSettings()
         return Pool(
-            laws=self.laws,
+            laws=changes.pop("laws", self.laws),
             kv_capacity_tokens=self.kv_capacity_tokens,
             replicas=self.replicas,
             max_num_seqs=int(at["max_num_seqs"]),
