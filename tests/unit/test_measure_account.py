@@ -118,7 +118,8 @@ def test_a_bound_is_in_the_window_s_own_error_in_full_and_not_mixed_with_the_gai
     """sqrt(half² − gain²) would give 46 J here: bounds add to the interval, they are no part of its squares."""
     energy = Energy(Budget(4000.0, {"tick": 1.0 / Z}, {"sensor_gain": 100.0 / Z}, {"lag": 10.0}))
     assert energy.own_half_j == pytest.approx(11)
-    assert energy.as_dict()["own_half_j"] == pytest.approx(11)
+    about = energy.as_dict()
+    assert (about["random_half_j"], about["bounds_j"]) == (pytest.approx(1), 10)
 
 
 def test_a_frozen_counter_falls_back_to_power():

@@ -12,9 +12,11 @@ from wattlane.cli.app import run as command
 from wattlane.core.errors import InputError
 from wattlane.core.files import read_json
 from wattlane.core.served import read_served
-from wattlane.core.types import Slo
+from wattlane.core.types import Boundary, Origin, Slo
 from wattlane.measure import run, trial
+from wattlane.measure.account import ABSENT, Energy
 from wattlane.measure.buckets import ALL, PhaseCosts, by_length
+from wattlane.measure.energy.budget import Budget
 from wattlane.measure.meters.simulated import SimulatedMeter
 from wattlane.measure.ratios import per_success
 
@@ -109,11 +111,13 @@ def test_d13_ten_percent_timeouts_change_the_denominator_by_ten_percent(tmp_path
     assert result.reasons[0].startswith("failed_requests: 2 of 20 requests did not complete (10.0%, limit 1%)")
     body = read_json(tmp_path / "measurement.json", "measurement")
     table = read_served(tmp_path / "served.parquet")
-    found = per_success(body["energy"]["energy_j"], table)
+    found = per_success(result.energy, table)
     assert (found.completed, found.offered) == (18, 20)
     assert found.completed == 0.9 * found.offered
-    assert found.energy_j_per_request == pytest.approx(body["energy"]["energy_j"] / 18)
-    assert found.energy_j_per_output_token == pytest.approx(body["energy"]["energy_j"] / (18 * 4))
+    assert found.request.energy_j == pytest.approx(body["energy"]["energy_j"] / 18)
+    assert found.output_token.energy_j == pytest.approx(body["energy"]["energy_j"] / (18 * 4))
+    assert body["energy_per"]["output_token"]["energy_j_hi"] == pytest.approx(body["energy"]["energy_j_hi"] / 72)
+    assert body["energy_per"] == found.as_dict()
     assert "18 of 20" in str(found)
     costs = PhaseCosts.of(body)
     assert (costs.prefill_j, costs.boundary) == (body["phases"]["prefill"]["energy_j"], "gpu")
@@ -122,10 +126,16 @@ def test_d13_ten_percent_timeouts_change_the_denominator_by_ten_percent(tmp_path
 
 
 def test_a_ratio_without_energy_or_without_success_is_absent():
-    assert per_success(None, rows((1, 1))).energy_j_per_request is None
-    lost = per_success(5.0, rows((1, 1), outcome="failed"))
-    assert (lost.energy_j_per_request, lost.energy_j_per_output_token) == (None, None)
+    five = Energy(Budget(5.0, {"tick": 0.1}), "x", Boundary.GPU, Origin.MEASURED)
+    assert per_success(ABSENT, rows((1, 1))).request == ABSENT
+    lost = per_success(five, rows((1, 1), outcome="failed"))
+    assert (lost.request, lost.output_token) == (ABSENT, ABSENT)
     assert str(lost) == "energy absent; 0 of 1 requests completed"
+    without = rows((1, 4), (1, 6)).with_columns(output_tokens=pl.Series([4, None]))
+    assert per_success(five, without).output_token == ABSENT  # the second's tokens are in the joules, not in the count
+    assert per_success(five, without).request.energy_j == 2.5
+    whole = per_success(five, rows((1, 4), (1, 6)))
+    assert str(whole).endswith("; 0.5 [0.4804, 0.5196] J per output token, prefill and idle included")
 
 
 def test_the_verb_divides_by_prompt_length_where_asked(tmp_path, capsys):

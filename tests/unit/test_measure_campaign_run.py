@@ -83,7 +83,7 @@ def test_repeats_do_not_average_away_the_gain_of_the_card():
     for _ in range(n):
         gain = np.exp(rng.normal(0, 0.025))
         rows = [
-            {"status": "measured", "energy_j": e, "energy_own_half_j": 0.2, "energy_gain_half_j": 0.049 * e}
+            {"status": "measured", "energy_j": e, "energy_random_half_j": 0.2, "energy_gain_half_j": 0.049 * e}
             for e in gain * rng.normal(100.0, 0.5, 8)
         ]
         found = estimate(rows, "energy_j")
@@ -95,9 +95,9 @@ def test_repeats_do_not_average_away_the_gain_of_the_card():
 
 def test_trials_that_agree_by_chance_are_not_surer_than_their_windows():
     rows = [
-        {"status": "measured", "energy_j": 100.0, "energy_own_half_j": 4.0, "energy_gain_half_j": 5.0},
-        {"status": "measured", "energy_j": 100.0, "energy_own_half_j": 4.0, "energy_gain_half_j": 5.0},
-        {"status": "invalid", "energy_j": 900.0, "energy_own_half_j": 4.0, "energy_gain_half_j": 5.0},
+        {"status": "measured", "energy_j": 100.0, "energy_random_half_j": 4.0, "energy_gain_half_j": 5.0},
+        {"status": "measured", "energy_j": 100.0, "energy_random_half_j": 4.0, "energy_gain_half_j": 5.0},
+        {"status": "invalid", "energy_j": 900.0, "energy_random_half_j": 4.0, "energy_gain_half_j": 5.0},
     ]
     found = estimate(rows, "energy_j")
     assert found["error_parts"]["repeats_half"] == pytest.approx(4 / np.sqrt(2))

@@ -194,7 +194,7 @@ def trial_on(card, power_w, start_s, length_s=2.0):
     budget = window_energy(to_record(made.read_at(polls)), start_s, end_s).energy_j
     energy = {"energy_j": budget.value, "energy_j_lo": budget.lo, "energy_j_hi": budget.hi}
     gain = budget.parts()["sensor_gain_j"]
-    halves = {"energy_own_half_j": budget.own_half, "energy_gain_half_j": gain}
+    halves = {"energy_random_half_j": budget.random_half, "energy_gain_half_j": gain}
     return energy | halves | {"energy_j_per_request": budget.value, "card": card[0]}
 
 
@@ -223,6 +223,22 @@ def test_intervals_of_difference_and_ratio_cover_the_truth_with_the_gain_of_each
         assert np.median(as_if) > 1.5 * np.median(widths)  # a gain of each side's own
     else:
         assert np.median(widths) > 0.07  # two gains of 2.5 %
+
+
+def test_bounds_do_not_fall_with_the_number_of_trials():
+    """A load in step with the sensor is hidden alike in every trial: sixteen of them tell no more than one."""
+
+    def trials(energy_j, bounds_j):
+        halves = {"energy_random_half_j": 0.1, "energy_bounds_j": bounds_j, "energy_gain_half_j": 0.0, "card": "GPU-a"}
+        return {
+            i: {"energy_j": energy_j, "energy_j_per_request": energy_j + 0.01 * (i % 2)} | halves for i in range(16)
+        }
+
+    [bound] = between_trials(trials(100.0, 5.0), trials(106.0, 5.0), alike=True)
+    [free] = between_trials(trials(100.0, 0.0), trials(106.0, 0.0), alike=True)
+    assert (bound.verdict, free.verdict) == (Verdict.NOT_SHOWN, Verdict.HIGHER)
+    assert bound.hi - free.hi == pytest.approx(10.0, rel=0.01)
+    assert bound.relative_hi - free.relative_hi == pytest.approx(0.05 + 1.06 * 0.05, rel=0.001)
 
 
 def test_a_card_is_known_by_its_uuid_or_by_its_host_and_name(tmp_path):

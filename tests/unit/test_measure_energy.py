@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wattlane.core.errors import InputError, MeasurementError
-from wattlane.measure.energy.budget import Budget, Z, difference, over_repeats, per_token, total
+from wattlane.measure.energy.budget import Budget, Z, over_repeats, per_token, total
 from wattlane.measure.energy.crosscheck import cross_check
 from wattlane.measure.energy.estimate import Record, to_record, window_energy
 from wattlane.measure.energy.idle import above_idle
@@ -196,6 +196,8 @@ def test_energy_per_token_carries_every_part_and_the_count():
     assert each.random == pytest.approx({"tick": 0.03, "edges": 0.04, "tokens": 0.2})
     assert each.systematic == {"sensor_gain": 0.12}
     assert each.bounds == {"aliasing": 0.1}
+    assert "tokens" not in per_token(BUDGET, 100).random
+    assert f"{each:.3g}" == f"10 [{each.lo:.3g}, {each.hi:.3g}]"
     with pytest.raises(InputError, match="at least 1 token"):
         per_token(BUDGET, 0)
 
@@ -220,14 +222,6 @@ def test_intervals_of_repeats_cover_at_the_stated_rate():
         found = over_repeats(repeats)
         held += found.lo <= 100 <= found.hi
     assert 0.93 <= held / 2000 <= 0.97
-
-
-def test_the_gain_of_one_card_leaves_a_difference_but_that_of_two_does_not():
-    a, b = Budget(1000, {"tick": 3}, {"sensor_gain": 25}), Budget(900, {"tick": 4}, {"sensor_gain": 22.5})
-    same, other = difference(a, b, same_card=True), difference(a, b, same_card=False)
-    assert same.value == other.value == 100
-    assert same.half == pytest.approx(Z * np.hypot(5, 2.5))
-    assert other.half == pytest.approx(Z * np.hypot(5, np.hypot(25, 22.5)))
 
 
 def test_readings_become_arrays_without_inventing_missing_values():

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wattlane.core.types import Boundary, Origin
-from wattlane.measure.energy.budget import Budget, scaled
+from wattlane.measure.energy.budget import Budget, Z, scaled
 from wattlane.measure.energy.estimate import Sensor, to_record, window_energy
 from wattlane.measure.energy.idle import IdleLevel, above_idle
 from wattlane.measure.meters.cpu import cpu_tick_s
@@ -82,7 +82,8 @@ class Energy:
             "energy_j": self.energy_j,
             "energy_j_lo": self.energy_j_lo,
             "energy_j_hi": self.energy_j_hi,
-            "own_half_j": self.own_half_j,
+            "random_half_j": None if self.budget is None else self.budget.random_half,
+            "bounds_j": None if self.budget is None else sum(self.budget.bounds.values()),
             "error_parts": self.error_parts,
             "source": self.source,
             "boundary": None if self.boundary is None else self.boundary.value,
@@ -121,7 +122,7 @@ def modelled_cpu(cpu_s: float | None, cpu_w: float) -> Energy:
     if cpu_s is None:
         return ABSENT
     return Energy(
-        Budget(cpu_s * cpu_w, bounds={"cpu_tick": 2 * cpu_tick_s() * cpu_w}),
+        Budget(cpu_s * cpu_w, {"cpu_tick": 2 * cpu_tick_s() * cpu_w / Z}),
         f"{CPU_MODEL} x {cpu_w:g} W per busy core (assumed)",
         Boundary.CPU_PACKAGE,
         Origin.MODELLED,

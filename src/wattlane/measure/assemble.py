@@ -17,6 +17,7 @@ from wattlane.measure.account import ABSENT, Energy, metered, modelled_cpu, net_
 from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.idling import NOTHING_BEFORE, Before, levels
 from wattlane.measure.pick import Picked
+from wattlane.measure.ratios import per_success
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import Measurement, PhaseResult
 from wattlane.measure.scenes import trial_activity, trial_scene
@@ -114,6 +115,7 @@ def assemble(asked: Conditions, driven: Driven, recorder: Recorder) -> Measureme
         window_s=window_s,
         energy=energy,
         net=net_of_idle(energy, window_s, idle, idle_s, IdleLevel.WEIGHTS_LOADED),
+        per=per_success(energy, table),
         idle_w=idle_w,
         idle=levels(driven.before, recorder.readings, asked.picked.reason, idle, idle_s),
         prefill=PhaseResult(prefill, spans.prefill_s, input_tokens - int(done["cached_tokens"].sum())),

@@ -1,4 +1,4 @@
-"""Energy per successful request and per output token.
+"""Energy per successful request and per output token, with the error of the window's energy.
 
 per request       = E / completed        failures leave the denominator, their joules stay in the numerator
 per output token  = E / Σ output tokens of completed requests, prefill and idle energy included
@@ -6,10 +6,12 @@ per output token  = E / Σ output tokens of completed requests, prefill and idle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from wattlane.core.types import Outcome
+from wattlane.measure.account import ABSENT, Energy
+from wattlane.measure.energy.budget import per_token
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,26 +19,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PerSuccess:
-    """Joules over what was delivered, and how much was offered; None where energy or denominator is absent."""
+    """Joules over what was delivered, and how much was offered; absent where energy or denominator is not known."""
 
-    energy_j_per_request: float | None
-    energy_j_per_output_token: float | None
-    completed: int
-    offered: int
+    request: Energy = ABSENT
+    output_token: Energy = ABSENT
+    completed: int = 0
+    offered: int = 0
 
     def __str__(self) -> str:
-        if self.energy_j_per_request is None:
+        if self.request.budget is None:
             return f"energy absent; {self.completed} of {self.offered} requests completed"
-        return f"{self.energy_j_per_request:.4g} J per completed request, {self.completed} of {self.offered}"
+        each = f"{self.request.budget:.4g} J per completed request, {self.completed} of {self.offered}"
+        token = self.output_token.budget
+        return each if token is None else f"{each}; {token:.4g} J per output token, prefill and idle included"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON file."""
+        return {"request": self.request.as_dict(), "output_token": self.output_token.as_dict()}
 
 
-def per_success(energy_j: float | None, table: pl.DataFrame) -> PerSuccess:
-    """Return the energy of a run over its completed requests and their output tokens, from served rows."""
+NOTHING = PerSuccess()
+
+
+def per_success(energy: Energy, table: pl.DataFrame) -> PerSuccess:
+    """Return the energy of a run over its completed requests and their output tokens, from served rows.
+
+    Without the token count of every completed request the energy per token is absent: its denominator would be short.
+    """
     done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
-    tokens = int(done["output_tokens"].fill_null(0).sum())
-    return PerSuccess(
-        None if energy_j is None or len(done) == 0 else energy_j / len(done),
-        None if energy_j is None or tokens == 0 else energy_j / tokens,
-        len(done),
-        len(table),
-    )
+    tokens = 0 if done["output_tokens"].null_count() else int(done["output_tokens"].sum())
+    return PerSuccess(_over(energy, len(done)), _over(energy, tokens), len(done), len(table))
+
+
+def _over(energy: Energy, count: int) -> Energy:
+    return ABSENT if energy.budget is None or count < 1 else replace(energy, budget=per_token(energy.budget, count))

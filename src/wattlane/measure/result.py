@@ -18,6 +18,7 @@ from wattlane.core.served import Latency, write_served
 from wattlane.core.types import Slo
 from wattlane.measure.account import ABSENT, Energy
 from wattlane.measure.idling import Idle
+from wattlane.measure.ratios import NOTHING, PerSuccess
 from wattlane.measure.spans import Spans
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class PhaseResult:
 class Measurement:
     """One workload on one engine. `valid` is False when its figures must not be used; `reasons` say why and more.
 
-    `net` is the energy above idle with the weights loaded. `passes` is how often the workload ran in the window,
-    `devices` which sensors gave a measured energy.
+    `net` is the energy above idle with the weights loaded, `per` the gross energy over what was delivered. `passes` is
+    how often the workload ran in the window, `devices` which sensors gave a measured energy.
 
     `reasons` read "code: sentence". `complete` is False when the run was cut short.
     """
@@ -80,6 +81,7 @@ class Measurement:
     host: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = "valid"
     net: Energy = ABSENT
+    per: PerSuccess = NOTHING
     idle: tuple[Idle, ...] = ()
     passes: int = 1
     devices: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ class Measurement:
             "energy": self.energy.as_dict(),
             "devices": list(self.devices),
             "net_energy": self.net.as_dict(),
+            "energy_per": self.per.as_dict(),
             "idle_w": self.idle_w,
             "idle": {one.level.value: one.as_dict() for one in self.idle},
             "phases": {"prefill": self.prefill.as_dict(), "decode": self.decode.as_dict()},

@@ -117,6 +117,8 @@ def _print(result: Measurement, rows: list[dict[str, Any]] | None) -> None:
     for name, phase in (("prefill", result.prefill), ("decode", result.decode)):
         typer.echo(f"{name:<10} {phase.duration_s:.2f} s active, {phase.tokens} tokens, energy {phase.energy}")
     typer.echo(f"whole run  energy {result.energy}")
+    if result.per.request.budget is not None:
+        typer.echo(f"           {result.per}")
     known = [f"{one.level.value} {one.power_w:.4g} W" for one in result.idle if one.power_w is not None]
     typer.echo(f"idle       {', '.join(known) or 'absent'}")
     if rows is not None:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,8 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
         "energy_j": _per(total_j, passes),
         "energy_j_lo": _per(energy["energy_j_lo"], passes),
         "energy_j_hi": _per(energy["energy_j_hi"], passes),
-        "energy_own_half_j": _per(_own_half_j(energy), passes),
+        "energy_random_half_j": _per(_random_half_j(energy), passes),
+        "energy_bounds_j": _per(energy.get("bounds_j"), passes),
         "energy_gain_half_j": _per(energy["error_parts"].get(GAIN_PART), passes),
         "energy_status": energy["status"],
         "energy_source": energy["source"],
@@ -87,12 +88,21 @@ def figures(body: Mapping[str, Any], served: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def meter_halves(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return half-widths over the energy of a row: of what its window has alone, and of the gain of its card."""
-    energy_j, own_j, gain_j = (row.get(name) for name in ("energy_j", "energy_own_half_j", "energy_gain_half_j"))
+class MeterHalves(NamedTuple):
+    """Half-widths over the energy of a row: random, another in every window; bounds, in full; gain, one of a card."""
+
+    random: float = 0.0
+    bounds: float = 0.0
+    gain: float = 0.0
+
+
+def meter_halves(row: Mapping[str, Any]) -> MeterHalves:
+    """Return the meter's error in a row; zeros where it states none."""
+    energy_j = row.get("energy_j")
     if not energy_j:
-        return 0.0, 0.0
-    return (own_j or 0.0) / abs(energy_j), (gain_j or 0.0) / abs(energy_j)
+        return MeterHalves()
+    names = ("energy_random_half_j", "energy_bounds_j", "energy_gain_half_j")
+    return MeterHalves(*((row.get(name) or 0.0) / abs(energy_j) for name in names))
 
 
 def per_request(served: pl.DataFrame) -> dict[str, np.ndarray]:
@@ -108,10 +118,10 @@ def per_request(served: pl.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _own_half_j(energy: Mapping[str, Any]) -> float | None:
-    """Return the half-width without gain; of a file that does not state it, from the whole interval."""
-    if energy.get("own_half_j") is not None or energy["energy_j_lo"] is None:
-        return energy.get("own_half_j")
+def _random_half_j(energy: Mapping[str, Any]) -> float | None:
+    """Return the half-width of the random parts; of a file that does not state it, from the whole interval."""
+    if "random_half_j" in energy or energy["energy_j_lo"] is None:
+        return energy.get("random_half_j")
     half_j, gain_j = (energy["energy_j_hi"] - energy["energy_j_lo"]) / 2, energy["error_parts"].get(GAIN_PART, 0.0)
     return math.sqrt(max(half_j**2 - gain_j**2, 0.0))
 

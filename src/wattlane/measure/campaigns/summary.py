@@ -4,9 +4,10 @@
 within a trial (root of the mean variance). They answer different questions and are never mixed. The interval of an
 energy holds the meter too:
 
-    half² = max(t · sd / √n, sqrt(Σ own²) / n)² + gain²      own: half-width of one window without the sensor's gain
+    half = sqrt(max(t · sd / √n, sqrt(Σ random²) / n)² + gain²) + mean of the bounds
 
-Two trials may agree by chance, so that the spread is not taken below the windows' own error; trials do not reduce gain.
+Two trials may agree by chance, so that the spread is not taken below the random error of the windows; trials reduce
+neither the gain of the sensor nor bounds.
 """
 
 from __future__ import annotations
@@ -68,8 +69,11 @@ def _over_trials(rows: Sequence[Row], metric: str) -> Budget | None:
         return None
     budgets = []
     for row in good:
-        value, (own, gain) = float(row[metric]), meter_halves(row)
-        budgets.append(Budget(value, {"window": own * abs(value) / Z}, {"sensor_gain": gain * abs(value) / Z}))
+        value, halves = float(row[metric]), meter_halves(row)
+        each = abs(value)
+        bounds = {"bounds": halves.bounds * each} if halves.bounds else {}
+        gain = {"sensor_gain": halves.gain * each / Z}
+        budgets.append(Budget(value, {"window": halves.random * each / Z}, gain, bounds))
     return over_repeats(budgets)
 
 

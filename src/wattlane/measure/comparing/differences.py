@@ -89,7 +89,8 @@ def between_trials(a: Mapping[int, Figures], b: Mapping[int, Figures], alike: bo
         assert one is not None
         error = meter_error([(a[i], b[i]) for i in both], metric) if is_energy(metric) else MeterError()
         # the spread over trials holds the random parts of their windows; two trials may agree by chance
-        half = None if one.half_width is None else math.hypot(max(one.half_width, error.random), error.gain)
+        random = None if one.half_width is None else max(one.half_width, error.random)
+        half = None if random is None else math.hypot(random, error.gain) + error.bounds
         mean_a = math.fsum(float(a[i][metric]) for i in both) / len(both)
         difference = _difference(metric, "trials", len(both), mean_a, one.mean, half, one.sd, alike)
         ratio_half = _ratio_half([(float(a[i][metric]), float(b[i][metric])) for i in both], error)
@@ -108,7 +109,8 @@ def _ratio_half(pairs: list[tuple[float, float]], error: MeterError) -> float | 
     seen = spread([other - b / a * one for one, other in pairs])
     if seen is None or seen.half_width is None:
         return None
-    return math.hypot(max(seen.half_width * len(pairs) / abs(a), error.ratio_random), error.ratio_gain)
+    random = max(seen.half_width * len(pairs) / abs(a), error.ratio_random)
+    return math.hypot(random, error.ratio_gain) + error.ratio_bounds
 
 
 def between_requests(a: pl.DataFrame, b: pl.DataFrame, alike: bool) -> tuple[list[Difference], dict[str, Any]]:

@@ -26,7 +26,7 @@ Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 class Budget:
     """A value with its parts: `random` and `systematic` are standard deviations, `bounds` half-widths, in its unit.
 
-    Names: tick, edges, samples, tokens, repeats; sensor_gain; gaps, aliasing, lag, averaging, overlap, idle, cpu_tick.
+    Names: tick, edges, samples, tokens, repeats, cpu_tick; sensor_gain; gaps, aliasing, lag, averaging, overlap, idle.
     """
 
     value: float
@@ -67,6 +67,9 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.half:.2g}"
 
+    def __format__(self, how: str) -> str:
+        return f"{self.value:{how}} [{self.lo:{how}}, {self.hi:{how}}]" if how else str(self)
+
 
 def scaled(energy: Budget, factor: float) -> Budget:
     """Return the budget of a share of an energy, or of its power: value and parts times `factor` (at least 0)."""
@@ -90,7 +93,7 @@ def total(parts: Sequence[Budget]) -> Budget:
 
 
 def per_token(energy: Budget, tokens: int, tokens_sd: float = 0.0) -> Budget:
-    """Return energy per token; an uncertain count (`tokens_sd`, tokens) adds the part "tokens".
+    """Return energy per token, or per another thing counted; an uncertain count adds the part "tokens".
 
     Raises:
         InputError: `tokens` is below 1 or `tokens_sd` below 0.
@@ -98,6 +101,8 @@ def per_token(energy: Budget, tokens: int, tokens_sd: float = 0.0) -> Budget:
     if tokens < 1 or tokens_sd < 0:
         raise InputError(f"tokens is {tokens} with sd {tokens_sd}; expected at least 1 token and an sd of at least 0")
     each = scaled(energy, 1 / tokens)
+    if tokens_sd == 0:
+        return each
     return replace(each, random={**each.random, "tokens": abs(each.value) * tokens_sd / tokens})
 
 
@@ -122,18 +127,6 @@ def over_repeats(repeats: Sequence[Budget]) -> Budget:
         _times(_sums([r.systematic for r in repeats]), 1 / n),
         _times(_sums([r.bounds for r in repeats]), 1 / n),
     )
-
-
-def difference(a: Budget, b: Budget, *, same_card: bool) -> Budget:
-    """Return a − b: random parts add in squares; systematic ones subtract on one card, whose gain is one, else too."""
-    random = {f"{name}_{k}": sd for k, x in (("a", a), ("b", b)) for name, sd in x.random.items()}
-    if same_card:
-        names = {*a.systematic, *b.systematic}
-        systematic = {name: abs(a.systematic.get(name, 0.0) - b.systematic.get(name, 0.0)) for name in sorted(names)}
-    else:
-        systematic = {f"{name}_{k}": sd for k, x in (("a", a), ("b", b)) for name, sd in x.systematic.items()}
-    bounds = {f"{name}_{k}": half for k, x in (("a", a), ("b", b)) for name, half in x.bounds.items()}
-    return Budget(a.value - b.value, random, systematic, bounds)
 
 
 def _times(parts: Mapping[str, float], factor: float) -> dict[str, float]:
