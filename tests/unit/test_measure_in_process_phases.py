@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import fmean
 from typing import Self
 
 import pytest
@@ -13,13 +14,21 @@ from wattlane.measure.meters.simulated import SimulatedMeter
 from wattlane.measure.phases.in_process import two_ways
 from wattlane.measure.tokens import count_static
 
-PREFILL_S, STEP_S = 0.06, 0.02
+PREFILL_S, STEP_S = 0.03, 0.01
 
 
 class Sleeper:
-    """An engine that takes `PREFILL_S` for a batch of prompts and `STEP_S` for a token."""
+    """An engine that takes `PREFILL_S` for a batch of prompts and `STEP_S` for a token, and keeps how long it took."""
 
     pid = None
+
+    def __init__(self) -> None:
+        self.took_s: dict[str, list[float]] = {"prefill": [], "decode": [], "first": [], "whole": []}
+
+    def _slept(self, what: str, duration_s: float) -> Stretch:
+        found = stretch(duration_s)
+        self.took_s[what].append(found.duration_s)
+        return found
 
     def __enter__(self) -> Self:
         return self
@@ -28,17 +37,18 @@ class Sleeper:
         return None
 
     def prefill(self, prompts: Prompts) -> Stretch:
-        return stretch(PREFILL_S)
+        return self._slept("prefill", PREFILL_S)
 
     def decode(self, steps: int) -> tuple[Stretch, ...]:
-        return tuple(stretch(STEP_S) for _ in range(steps))
+        return tuple(self._slept("decode", STEP_S) for _ in range(steps))
 
     def generate(
         self, prompts: Prompts, output_tokens: int, *, decoding: str = "greedy", batching: str = "static"
     ) -> Generated:
         outputs = tuple((1,) * output_tokens for _ in prompts)
         counted = count_static([len(p) for p in prompts], [output_tokens] * len(prompts))
-        return Generated(stretch(PREFILL_S + (output_tokens - 1) * STEP_S), outputs, counted)
+        what = "first" if output_tokens == 1 else "whole"
+        return Generated(self._slept(what, PREFILL_S + (output_tokens - 1) * STEP_S), outputs, counted)
 
     def describe(self) -> dict[str, object]:
         return {}
@@ -51,10 +61,16 @@ def stretch(duration_s: float) -> Stretch:
 
 
 def test_both_ways_find_the_lengths_of_the_phases_and_no_energy_without_a_meter() -> None:
-    found = two_ways(Sleeper(), [[5] * 8] * 2, 6, repeats=3)
-    for prefill, decode in (found.boundary_s, found.difference_s):
-        assert prefill.mean_s == pytest.approx(PREFILL_S, rel=0.3)
-        assert decode.mean_s == pytest.approx(5 * STEP_S, rel=0.3)
+    engine = Sleeper()
+    found = two_ways(engine, [[5] * 8] * 2, 6, repeats=3)
+    # the first round is before the clock; the five steps of a run follow each other with little between them
+    took_s = {what: fmean(all_s[len(all_s) // 4 :]) for what, all_s in engine.took_s.items()}
+    assert [len(all_s) for all_s in engine.took_s.values()] == [4, 20, 4, 4]
+    assert found.boundary_s[0].mean_s == pytest.approx(took_s["prefill"])
+    assert 5 * took_s["decode"] - 1e-9 <= found.boundary_s[1].mean_s
+    assert found.boundary_s[1].mean_s == pytest.approx(5 * took_s["decode"], rel=0.3)
+    assert found.difference_s[0].mean_s == pytest.approx(took_s["first"])
+    assert found.difference_s[1].mean_s == pytest.approx(took_s["whole"] - took_s["first"])
     assert (found.boundary, found.difference, found.disagreement) == (None, None, None)
     assert found.as_dict()["boundary"] is None
     assert found.tokens.decode_tokens == 10

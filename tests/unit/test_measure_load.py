@@ -96,7 +96,8 @@ def test_open_loop_sends_on_time_while_the_server_is_slow():
     with serving("llamacpp", pause_s=0.05) as server:
         table = drive(server.base_url, load, Delivery("m"))
     assert server.most_in_flight == 10
-    assert (table["started_s"] - table["offered_s"]).max() < 0.1
+    # an answer takes 0.4 s: a client that waited for the one before would be late by that and more
+    assert (table["started_s"] - table["offered_s"]).max() < 0.35
     assert (table["started_s"] >= table["offered_s"]).all()
 
 

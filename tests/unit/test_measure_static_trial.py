@@ -92,8 +92,9 @@ def test_d6_rows_written_past_their_own_answer_are_in_no_token_count(load, tmp_p
     first = served["first_token_s"].to_list()
     assert first[0] == first[1] < first[2] == first[3]
     assert first[2] >= 2 * READ_S + 5 * WRITE_S  # the second batch waits for the longest answer of the first
-    assert body["phases"]["prefill"]["duration_s"] == pytest.approx(2 * READ_S, rel=0.5)
-    assert body["energy"]["energy_j"] == pytest.approx(100 * body["window_s"], rel=0.05)
+    # a sleep is never shorter than asked, and as long as a busy machine likes
+    assert 2 * READ_S <= body["phases"]["prefill"]["duration_s"] < body["window_s"] - 5 * WRITE_S
+    assert body["energy"]["energy_j_lo"] <= 100 * body["window_s"] <= body["energy"]["energy_j_hi"]
 
 
 def test_d10_sorted_batches_hold_like_lengths(load, tmp_path):
