@@ -16,6 +16,7 @@ from wattlane.core.errors import MeasurementError
 from wattlane.core.files import read_json
 from wattlane.core.types import Boundary
 from wattlane.measure import idling, run, trial
+from wattlane.measure.account import metered
 from wattlane.measure.energy.idle import IdleLevel
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.engines.cuda_context import held_context
@@ -25,6 +26,7 @@ from wattlane.measure.meters.dcgm import DcgmMeter
 from wattlane.measure.meters.nvml import NvmlMeter
 from wattlane.measure.pick import Picked, pick_meter
 from wattlane.measure.readings import Channel, Reading
+from wattlane.measure.recorder import Recorder
 from wattlane.measure.spec import Spec
 
 NONE, CONTEXT, LOADED = IdleLevel
@@ -82,6 +84,19 @@ def test_both_levels_before_an_engine_are_measured_apart(driver, tmp_path, monke
     assert about["power_w_lo"] < about["power_w"] < about["power_w_hi"]
     assert (about["status"], about["reason"]) == ("measured", "")
     assert third.as_dict()["power_w"] is None
+
+
+def test_the_work_before_and_after_an_idle_window_is_not_beside_its_edges():
+    """A card whose power falls with the warm-up and rises with the workload, right before and behind the waiting."""
+    switch = {"w": 600.0}
+    with Recorder(Card(lambda: switch["w"]), None) as recorder:
+        time.sleep(0.1)
+        switch["w"], ended_s = 70.0, time.monotonic()
+        start_s, end_s = idling.idle_window(recorder, 0.4)
+        switch["w"], began_s = 600.0, time.monotonic()
+    assert min(start_s - ended_s, began_s - end_s) >= 0.1
+    idle = metered(recorder.readings, start_s, end_s)
+    assert idle.energy_j == pytest.approx(70.0 * (end_s - start_s), rel=0.01)
 
 
 def test_the_context_lives_as_long_as_its_block_and_a_refusal_is_told(driver, tmp_path, monkeypatch):

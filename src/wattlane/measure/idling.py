@@ -20,6 +20,7 @@ from wattlane.core.types import Origin
 from wattlane.measure.account import ABSENT, Energy, metered
 from wattlane.measure.energy.budget import scaled
 from wattlane.measure.energy.idle import IdleLevel
+from wattlane.measure.energy.window import SWING_S
 from wattlane.measure.engines.cuda_context import held_context
 from wattlane.measure.meters.nvml import NvmlMeter, cards
 from wattlane.measure.pick import Picked
@@ -88,7 +89,12 @@ def running_already() -> Before:
 
 
 def idle_window(recorder: Recorder, shortest_s: float) -> Edges | None:
-    """Wait until a window holds several refreshes of the source and return its edges; None if that takes too long."""
+    """Wait until a window holds several refreshes of the source and return its edges; None if that takes too long.
+
+    Nothing works for a moment before and after it, so that what is seen beside its edges is idle too.
+    """
+    rest_s = min(SWING_S, shortest_s / 4)
+    time.sleep(rest_s)
     start_s = recorder.mark()
     while True:
         needed_s = max(shortest_s, REFRESHES * recorder.lag_s)
@@ -96,7 +102,9 @@ def idle_window(recorder: Recorder, shortest_s: float) -> Edges | None:
             return None
         left_s = start_s + needed_s - time.monotonic()
         if left_s <= 0:
-            return start_s, recorder.mark()
+            end_s = recorder.mark()
+            time.sleep(rest_s)
+            return start_s, end_s
         time.sleep(min(left_s, LOOK_S))
 
 

@@ -17,6 +17,7 @@ from wattlane.measure.campaigns.cells import Cell, Load, expand
 from wattlane.measure.campaigns.grid import Grid
 from wattlane.measure.trial import IDLE_WINDOW_S
 
+IDLE_S = 1.5 * IDLE_WINDOW_S  # with the rests before and after it
 START_S = 1.0  # assumed for the start of an engine and its warm-up
 
 
@@ -50,7 +51,7 @@ class CampaignPlan:
     def estimate_s(self) -> float:
         """Seconds that the least number of trials takes on an engine that keeps up with the arrivals."""
         grid = self.grid
-        each = grid.warmup.settle_s + grid.cooldown_s + IDLE_WINDOW_S + START_S
+        each = grid.warmup.settle_s + grid.cooldown_s + IDLE_S + START_S
         return sum(grid.repeats.at_least * (planned.last_arrival_s + each) for planned in self.runs)
 
     def as_dict(self) -> dict[str, Any]:
