@@ -91,6 +91,8 @@ def policy_scene(seed: int, requests: int = 20) -> FleetScene:
             list(ScalingKind)[int(rng.integers(0, len(ScalingKind)))],
             period_s=step_s * float(rng.choice([5.0, 30.0])),
             pressure=int(rng.integers(0, 4)),
+            patience=int(rng.integers(1, 3)),
+            hysteresis=float(rng.choice([0.0, 0.4])),
             target=float(rng.choice([0.3, 0.8])),
         )
     fleet = Fleet(

@@ -116,6 +116,7 @@ class Server(Scheduler):
                 got = 1
                 if r.produced == 0:
                     self.governor.firsts.append(self.now_s - r.arrival_s)
+                    self.first_waits_s.append(self.now_s - r.arrival_s)
             else:
                 r.decode_j += share
                 left = r.output_tokens - r.produced
@@ -127,6 +128,7 @@ class Server(Scheduler):
                     accepted = min(k, drawn)
                 got = min(accepted + 1, left)
                 self.governor.gaps += [seconds] * got
+                self.gaps_s += [seconds] * got
             r.produced += got
             r.token_s += [self.now_s] * got
             if r.produced == r.output_tokens:
@@ -154,8 +156,10 @@ class Server(Scheduler):
                 r.decode_j += joules / rows
             if s == 0:
                 self.governor.firsts.append(self.now_s - r.arrival_s)
+                self.first_waits_s.append(self.now_s - r.arrival_s)
             elif r.produced < r.output_tokens:
                 self.governor.gaps.append(seconds)
+                self.gaps_s.append(seconds)
             if r.produced < r.output_tokens:
                 r.produced += 1
                 r.token_s.append(self.now_s)

@@ -258,7 +258,10 @@ class Controller:
         assert fleet.slo is not None
         self.scaling, self.slo, self.fleet = fleet.scaling, fleet.slo, fleet
         self.next_s = start_s + self.scaling.period_s
-        self.since_s = -math.inf
+        self.loads: dict[int, float] = {}  # of the last period, by the first replica of a pool
+        self.calm: dict[int, int] = {}
+        self.wanted: list[tuple[float, int, int]] = []
+        self.counted: dict[int, tuple[int, int]] = {}  # first tokens and gaps of a replica at the last tick
         self.sent: list[tuple[Scheduler, float, float]] = []  # replica, prompt and expected tokens since the last tick
 
     def tick(self, servers: list[Scheduler], now_s: float, more: bool) -> None:
@@ -267,9 +270,18 @@ class Controller:
             if own:
                 self.scale(own, now_s)
         self.sent = []
-        self.since_s = now_s
+        self.counted = {s.number: (len(s.first_waits_s), len(s.gaps_s)) for s in servers}
         more = more or any(s.waiting or s.running or s.late or s.batch for s in servers)
         self.next_s = now_s + self.scaling.period_s if more else math.inf
+
+    def came_late(self, own: list[Scheduler]) -> bool:
+        """Whether more first tokens or gaps of the last period came late than the SLO lets."""
+        share, firsts, gaps = 1 - self.slo.attainment, [], []
+        for server in own:
+            seen = self.counted.get(server.number, (0, 0))
+            firsts += [wait_s > self.slo.ttft_s for wait_s in server.first_waits_s[seen[0] :]]
+            gaps += [gap_s > self.slo.tbt_s for gap_s in server.gaps_s[seen[1] :]]
+        return sum(firsts) > share * len(firsts) or sum(gaps) > share * len(gaps)
 
     def scale(self, own: list[Scheduler], now_s: float) -> None:
         s, here = self.scaling, [(prompt, output) for server, prompt, output in self.sent if server in own]
@@ -278,10 +290,20 @@ class Controller:
             prompt, output = (sum(column) / len(here) for column in zip(*here, strict=True))
             load = len(here) / s.period_s * replica_seconds(own[-1], prompt, output, self.slo.tbt_s)
         active, waiting = sum(x.active for x in own), sum(len(x.waiting) for x in own)
-        assert s.kind is ScalingKind.PARKING
-        count = math.ceil(load / s.target - 1e-9)
-        if waiting > s.pressure * active:
+        pressed = waiting > s.pressure * active
+        if s.kind is ScalingKind.PARKING:
+            count = math.ceil(load / s.target - 1e-9)
+        else:
+            foreseen = max(load, 2 * load - self.loads.get(own[0].number, 0.0))
+            low, high = (math.ceil(foreseen / t - 1e-9) for t in (s.target, s.target * (1 - s.hysteresis)))
+            pressed = pressed or self.came_late(own)
+            quiet = self.calm.get(own[0].number, 0) + 1 if high < active and not pressed else 0
+            self.calm[own[0].number] = quiet
+            count = max(low, high if quiet >= s.patience else active)
+        self.loads[own[0].number] = load
+        if pressed:
             count = max(count, active + 1)
+        self.wanted.append((now_s, own[0].number, max(s.least, min(count, len(own)))))
         set_active(own, max(s.least, min(count, len(own))), now_s)
 
 

@@ -12,9 +12,16 @@ from wattlane.sim.engine.layout import (
     ACTIVE,
     ARRIVAL_S,
     BALANCE,
+    CALM,
+    CONTROL_KIND,
     DECREASE,
+    FIRSTS,
     INCREASE,
+    LAST_LOAD,
+    LATE_FIRSTS,
+    LATE_TOKENS,
     MARGIN,
+    OUTPUT_TOKENS,
     PERIOD_S,
     POOL,
     QUEUED,
@@ -29,10 +36,10 @@ IMMEDIATE, WINDOWED, SPACED, SLACK_AWARE, DEADLINE_AWARE, LOWEST_CARBON = 0, 1, 
 FIXED_CLOCK, PHASE_CLOCK, LOWEST_FEASIBLE, ENERGY_MINIMUM, GREEN, MIAD = 0, 1, 2, 3, 4, 5
 ROUND_ROBIN, LEAST_LOADED, MOST_LOADED, LEAST_ENERGY, PREFIX_AWARE, WATTLANE = 0, 1, 2, 3, 4, 5
 FCFS, LENGTH_BUCKETS, KV_ALIGNED, LEAST_LAXITY = 0, 1, 2, 3
-PARKING = 0
+PARKING, DYNAMO = 0, 1
 SLACK, SERVICE, GAIN_J, LATEST_END = 0, 1, 2, 3  # columns of what `hold` is told of requests
-GAPS = 8.0  # arrivals over which their mean gap is taken
-TARGET, PRESSURE, LEAST = SETTINGS, SETTINGS + 1, SETTINGS + 2  # settings of scaling
+MEAN_OVER = 8.0  # arrivals over which their mean gap is taken
+TARGET, PRESSURE, LEAST, HYSTERESIS, LATE_SHARE, PATIENCE = (SETTINGS + i for i in range(6))  # of scaling
 
 _immediate = kernel(release.immediate)
 _windowed = kernel(release.windowed)
@@ -47,6 +54,8 @@ _least_energy = kernel(route.least_energy)
 _prefix_aware = kernel(route.prefix_aware)
 _wattlane = kernel(route.wattlane)
 _parking = kernel(scale.parking)
+_band = kernel(scale.band)
+_dynamo = kernel(scale.dynamo)
 lowest_feasible = inner(clock.lowest_feasible)
 _least_net = inner(clock.least_net)
 crowd = inner(clock.crowd)
@@ -107,7 +116,7 @@ def _hold_together(out: np.ndarray, told: np.ndarray) -> None:
     for i in range(out.size):
         if i > 0:
             since_s = arrival_s[i] - arrival_s[i - 1]
-            gap_s = since_s if gap_s == np.inf else gap_s + (since_s - gap_s) / GAPS
+            gap_s = since_s if gap_s == np.inf else gap_s + (since_s - gap_s) / MEAN_OVER
         if arrival_s[i] <= until_s:
             until_s = min(until_s, arrival_s[i] + max(told[i, SLACK], 0.0))
         else:
@@ -239,22 +248,38 @@ def score(
 @kernel
 def scales(kind: int) -> bool:
     """Whether a controller decides how many replicas are active."""
-    return kind == PARKING
+    return kind in (PARKING, DYNAMO)
 
 
 @kernel
-def active_counts(control: np.ndarray, e: Engine, recent: np.ndarray) -> np.ndarray:
-    """Return how many replicas of each pool a controller wants active, (pools,), from the totals of its last period."""
-    pools = int(e.limits[:, POOL].max()) + 1
-    out = np.zeros(pools, np.int64)
-    for pool in range(pools):
+def active_counts(control: np.ndarray, e: Engine, recent: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """Return how many replicas of each pool a controller wants active, (pools,), from the totals of its last period.
+
+    `past` (pools, 2) is what it remembers of each pool, and is brought up to date.
+    """
+    out = np.zeros(past.shape[0], np.int64)
+    for pool in range(out.size):
         waiting = active = size = 0
+        firsts = late_firsts = tokens = late_tokens = 0.0
         for rep in range(e.at.shape[0]):
             if e.limits[rep, POOL] == pool:
                 size += 1
                 active += e.at[rep, ACTIVE]
                 waiting += e.at[rep, QUEUED]
+                firsts += recent[rep, FIRSTS]
+                late_firsts += recent[rep, LATE_FIRSTS]
+                tokens += recent[rep, OUTPUT_TOKENS]
+                late_tokens += recent[rep, LATE_TOKENS]
         load = pool_load(e, pool, recent, control[PERIOD_S])
-        pressure, least = int(control[PRESSURE]), int(control[LEAST])
-        out[pool] = _parking(load, control[TARGET], waiting, active, pressure, least, size)
+        target, pressure, least = control[TARGET], int(control[PRESSURE]), int(control[LEAST])
+        if control[CONTROL_KIND] == PARKING:
+            out[pool] = _parking(load, target, waiting, active, pressure, least, size)
+        else:
+            late = late_firsts > control[LATE_SHARE] * firsts or late_tokens > control[LATE_SHARE] * tokens
+            distress = late or waiting > pressure * active
+            low, high = _band(load, past[pool, LAST_LOAD], target, control[HYSTERESIS])
+            past[pool, CALM] = 0.0 if distress or high >= active else past[pool, CALM] + 1.0
+            calm, patience = int(past[pool, CALM]), int(control[PATIENCE])
+            out[pool] = _dynamo(low, high, distress, calm, patience, active, least, size)
+        past[pool, LAST_LOAD] = load
     return out

@@ -168,6 +168,8 @@ class ScalingSection(Section):
     target: float = 0.8
     pressure: int = 4
     least: int = 1
+    hysteresis: float = 0.2
+    patience: int = 3
 
 
 class FleetSection(Section):
@@ -175,6 +177,7 @@ class FleetSection(Section):
 
     model: str
     routing: Annotated[Routing, Field(strict=False)] = Routing.ROUND_ROBIN
+    length_error: float | None = None
     routing_margin: float = 0.8
     routing_balance: int = 16
     retry_s: float = Field(default=0.0, ge=0)
@@ -222,6 +225,7 @@ def read_fleet(path: Path, seed: int = 0) -> Fleet:
         slo=None if section.slo is None else Slo(**section.slo.model_dump()),
         release=Release() if section.release is None else Release(**section.release.model_dump()),
         scaling=None if section.scaling is None else Scaling(**section.scaling.model_dump()),
+        length_error=section.length_error,
         routing_margin=section.routing_margin,
         routing_balance=section.routing_balance,
     )

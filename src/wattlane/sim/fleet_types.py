@@ -232,7 +232,8 @@ class Fleet:
     """Pools, how requests find a replica, and what happens to it. Lost requests are sent again after `retry_s`.
 
     `slo` holds the targets that policies may look at. `wattlane` routing uses `routing_margin` of them; `prefix-aware`
-    routing lets replicas differ by `routing_balance` requests.
+    routing lets replicas differ by `routing_balance` requests. Answers are foreseen to be as long as the mean one, or,
+    with a `length_error`, as they are, save for that share of them, which are foreseen with the length of another one.
     """
 
     pools: tuple[Pool, ...]
@@ -245,6 +246,7 @@ class Fleet:
     seed: int = 0
     slo: Slo | None = None
     scaling: Scaling | None = None
+    length_error: float | None = None
     routing_margin: float = 0.8
     routing_balance: int = 16
 
@@ -297,6 +299,8 @@ class Fleet:
             yield f"routing is {self.routing.value} without slo; expected the targets it keeps"
         if self.release.kind is ReleaseKind.SLACK_AWARE and self.slo is None:
             yield "release is slack-aware without slo; expected the TTFT target it keeps"
+        if self.length_error is not None and not 0 <= self.length_error <= 1:
+            yield f"length_error is {self.length_error}; expected a share in [0, 1]"
         if not 0 < self.routing_margin <= 1:
             yield f"routing_margin is {self.routing_margin}; expected a share in (0, 1]"
         if self.routing_balance < 0:
@@ -312,7 +316,7 @@ class Fleet:
 class Tags:
     """What requests carry beyond tokens, shape (n,) each or absent: priority (lower first), adapter (0: none), model.
 
-    `predicted_tokens` are output tokens as foreseen on arrival; absent, policies count on the mean of the workload.
+    `predicted_tokens` are output tokens as foreseen on arrival; absent, the fleet's `length_error` says what is.
     `deadline_s` is by when after its arrival an answer is to be complete (infinite or NaN: no matter), `deferrable`
     whether `carbon` release may hold a request for that long.
     `prefix_at` (n + 1,) and `prefix_ids` are the names of each prompt's hash blocks, row after row.

@@ -47,7 +47,7 @@ def alone(workload: Workload, fleet: Fleet, tags: Tags) -> Floats:
     budgets = np.array([first.get(m, first[most])[1] for m in range(most + 1)], np.int64)
     assert workload.cached_tokens is not None
     left = np.maximum(workload.input_tokens - workload.cached_tokens, 1)
-    prompts = np.column_stack([left, expected_tokens(workload, tags)]).astype(np.float64)
+    prompts = np.column_stack([left, expected_tokens(workload, fleet, tags)]).astype(np.float64)
     out = np.empty((len(workload), 3))
     _alone(laws, budgets, column(tags.model, len(workload)), prompts, out)
     return out

@@ -45,7 +45,8 @@ class FleetRun:
     """A workload as a fleet served it; every energy is modelled. Columns have one value a request, shape (n,).
 
     `prefill_j` holds recomputation, adapter loads and KV transfers too; `transfer_j` is the part of it that no
-    iteration has. `attempts` counts from 0; `lost` are tokens of attempts that a failure ended.
+    iteration has. `attempts` counts from 0; `lost` are tokens of attempts that a failure ended. `decisions` holds for
+    each stage when scaling changed the active replicas, and to how many of each pool, (k, 1 + pools of the stage).
     """
 
     workload: Workload
@@ -64,6 +65,7 @@ class FleetRun:
     begun_s: Floats
     stage_attempts: tuple[Ints, Ints]
     horizon_s: float
+    decisions: tuple[Floats, ...] = ()
 
 
 def replay(workload: Workload, fleet: Fleet, tags: Tags | None = None, until_s: float = -np.inf) -> FleetRun:
@@ -109,7 +111,9 @@ def _run(stage: Stage) -> tuple[Stage, Engine]:
 
 def grown(e: Engine, full: int) -> Engine:
     """Return the engine with twice the rows of the table that is full."""
-    name = {lay.RECORD_FULL: "record", lay.LOG_FULL: "log", lay.RESTS_FULL: "rests"}[full]
+    name = {lay.RECORD_FULL: "record", lay.LOG_FULL: "log", lay.RESTS_FULL: "rests", lay.DECISIONS_FULL: "decisions"}[
+        full
+    ]
     old = getattr(e, name)
     larger = np.empty((old.shape[0], old.shape[1] * 2, old.shape[2]), old.dtype)
     larger[:, : old.shape[1]] = old
@@ -153,12 +157,13 @@ def _gathered(
     counts = np.zeros((n, 3), np.int64)
     refused, begun_s = np.zeros(n, bool), np.full(n, np.nan)
     attempts = [np.zeros(n, np.int64), np.zeros(n, np.int64)]
-    cached = np.zeros(n, np.int64)
+    cached, decided = np.zeros(n, np.int64), list[Floats]()
     for number, (stage, engine) in enumerate(stages):
         e = engine
         while (e.at[:, lay.RESTS] + 64 > e.rests.shape[1]).any():
             e = grown(e, lay.RESTS_FULL)
         rest_until(e, horizon_s)
+        decided += [d[: int(c[lay.DECIDED])] for c, d in zip(e.control, e.decisions, strict=True)]
         numbers = stage.replicas()
         for rep, (which, pool) in enumerate(numbers):
             parts = (e.record[rep, : e.at[rep, lay.ITERATION]], e.log[rep, : e.at[rep, lay.SEGMENTS]])
@@ -190,4 +195,5 @@ def _gathered(
         begun_s=begun_s,
         stage_attempts=(attempts[0], attempts[1]),
         horizon_s=horizon_s,
+        decisions=tuple(decided),
     )

@@ -88,6 +88,7 @@ class ScalingKind(StrEnum):
     """What decides how many replicas of a pool take requests."""
 
     PARKING = "parking"
+    DYNAMO = "dynamo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class Scaling:
     """How many replicas of each pool take requests, decided every `period_s`. See docs/concepts/policies.md.
 
     A replica is to be busy for at most `target` of the time; `pressure` requests may wait for each active replica, and
-    `least` replicas stay active.
+    `least` replicas stay active. `dynamo` gives replicas up only where they would be busy for less than
+    (1 − `hysteresis`) of that, `patience` periods in a row.
     """
 
     kind: ScalingKind = ScalingKind.PARKING
@@ -103,6 +105,8 @@ class Scaling:
     target: float = 0.8
     pressure: int = 4
     least: int = 1
+    hysteresis: float = 0.2
+    patience: int = 3
 
     def __post_init__(self) -> None:
         problems = []
@@ -110,7 +114,9 @@ class Scaling:
             problems.append(f"period_s is {self.period_s}; expected finite seconds above 0")
         if not self.target > 0:
             problems.append(f"target is {self.target}; expected a share above 0")
-        for name, least in (("pressure", 0), ("least", 1)):
+        if not 0 <= self.hysteresis < 1:
+            problems.append(f"hysteresis is {self.hysteresis}; expected a share in [0, 1)")
+        for name, least in (("pressure", 0), ("least", 1), ("patience", 1)):
             if getattr(self, name) < least:
                 problems.append(f"{name} is {getattr(self, name)}; expected an integer of at least {least}")
         if problems:

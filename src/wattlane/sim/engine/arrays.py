@@ -13,7 +13,7 @@ from wattlane.sim import dispatch
 from wattlane.sim.clocking import ClockKind
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.engine.layout import Engine, Floats, Ints
-from wattlane.sim.fleet_types import Fleet, Order, Pool, Role, Scheduling, Tags
+from wattlane.sim.fleet_types import Fleet, Order, Pool, Role, ScalingKind, Scheduling, Tags
 
 MODES = {
     Scheduling.CONTINUOUS: lay.CONTINUOUS,
@@ -51,11 +51,16 @@ def prefixes(workload: Workload, fleet: Fleet, tags: Tags) -> tuple[Ints, Ints, 
     return np.ascontiguousarray(tags.prefix_at, np.int64), numbers, count
 
 
-def expected_tokens(workload: Workload, tags: Tags) -> Ints:
-    """Return the output tokens a policy counts on: as predicted, else the mean answer of the workload."""
+def expected_tokens(workload: Workload, fleet: Fleet, tags: Tags) -> Ints:
+    """Return the output tokens that policies count on: as tagged, or foreseen with `length_error`, or the mean."""
+    n = len(workload)
     if tags.predicted_tokens is not None:
         return np.ascontiguousarray(tags.predicted_tokens, np.int64)
-    return np.full(len(workload), max(1, round(float(workload.output_tokens.mean()))), np.int64)
+    if fleet.length_error is None:
+        return np.full(n, max(1, round(float(workload.output_tokens.mean()))), np.int64)
+    rng = np.random.default_rng([fleet.seed, n])
+    wrong, others = rng.random(n) < fleet.length_error, rng.integers(0, n, n)
+    return np.where(wrong, workload.output_tokens[others], workload.output_tokens).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,7 @@ class Stage:
             ask[self.split, lay.OUTPUT] = 1
         for name in (lay.NEXT, lay.PREV, lay.AFTER, lay.BEGUN, lay.GRANTED):
             ask[:, name] = lay.NONE
-        ask[:, lay.EXPECTED] = expected_tokens(w, tags)
+        ask[:, lay.EXPECTED] = expected_tokens(w, self.fleet, tags)
         return ask
 
 
@@ -171,7 +176,11 @@ def controllers(fleet: Fleet, start_s: float) -> Floats:
     rows = []
     if fleet.scaling is not None:
         s = fleet.scaling
-        rows.append([dispatch.PARKING, s.period_s, start_s + s.period_s, s.target, s.pressure, s.least])
+        kind = {ScalingKind.PARKING: dispatch.PARKING, ScalingKind.DYNAMO: dispatch.DYNAMO}[s.kind]
+        late = 0.0 if fleet.slo is None else 1.0 - fleet.slo.attainment
+        rows.append(
+            [kind, s.period_s, start_s + s.period_s, 0, s.target, s.pressure, s.least, s.hysteresis, late, s.patience]
+        )
     out = np.zeros((len(rows), lay.CONTROL_COLUMNS))
     for row, values in zip(out, rows, strict=True):
         row[: len(values)] = values
@@ -261,5 +270,7 @@ def build(stage: Stage) -> Engine:
         totals=np.zeros((replicas, lay.TOTAL_COLUMNS)),
         seen=np.zeros((len(control), replicas, lay.TOTAL_COLUMNS)),
         control=control,
+        past=np.zeros((len(control), len(pools), 2)),
+        decisions=np.empty((len(control), 64, 1 + len(pools))),
         trial=np.zeros((replicas, 6, laws.shape[1])),
     )

@@ -14,6 +14,7 @@ from wattlane.sim.engine.layout import (
     ACTIVE,
     BUSY_J,
     BUSY_S,
+    DECIDED,
     END_S,
     ITERATION,
     LATE_TOKENS,
@@ -70,6 +71,28 @@ def activate(e: Engine, counts: np.ndarray, now: float) -> None:
         e.at[rep, ACTIVE] = active
 
 
+@inner
+def full(e: Engine) -> bool:
+    """Whether a decision may find no row to be noted in."""
+    most = 0.0
+    for row in range(e.control.shape[0]):
+        most = max(most, e.control[row, DECIDED])
+    return most >= e.decisions.shape[1]
+
+
+@kernel
+def _note(e: Engine, row: int, counts: np.ndarray, now: float) -> None:
+    """Note how many replicas of each pool a controller wants, where that is not what it wanted before."""
+    at = int(e.control[row, DECIDED])
+    same = at > 0
+    for pool in range(counts.size):
+        same = same and e.decisions[row, at - 1, 1 + pool] == counts[pool]
+    if not same:
+        e.decisions[row, at, 0] = now
+        e.decisions[row, at, 1:] = counts
+        e.control[row, DECIDED] = at + 1
+
+
 @kernel
 def tick(e: Engine, now: float, more: bool) -> None:
     """Let every controller due at `now` decide; with nobody left to serve and no `more` to come none ticks again."""
@@ -82,6 +105,8 @@ def tick(e: Engine, now: float, more: bool) -> None:
             continue
         recent = e.totals - e.seen[row]
         if dispatch.scales(int(control[KIND])):
-            activate(e, dispatch.active_counts(control, e, recent), now)
+            counts = dispatch.active_counts(control, e, recent, e.past[row])
+            _note(e, row, counts, now)
+            activate(e, counts, now)
         e.seen[row] = e.totals
         control[NEXT_S] = now + control[PERIOD_S] if more else np.inf

@@ -12,7 +12,7 @@ import numpy as np
 from wattlane.model.jit import inner, kernel
 from wattlane.sim import dispatch
 from wattlane.sim.engine.advance import advance, evict_all
-from wattlane.sim.engine.control import activate, next_tick_s, tick
+from wattlane.sim.engine.control import activate, full, next_tick_s, tick
 from wattlane.sim.engine.layout import (
     ACTIVE,
     ARRIVALS,
@@ -20,6 +20,7 @@ from wattlane.sim.engine.layout import (
     BEGUN,
     CACHED,
     COMPUTED,
+    DECISIONS_FULL,
     DOWN_W,
     EXPECTED,
     EXPECTED_TOKENS,
@@ -169,6 +170,8 @@ def drive(
         control_s = next_tick_s(e.control)
         now = min(arrival_s, retry_at_s, failure_s, change_s, control_s)
         changes, ticks = change_s == now, control_s == now
+        if ticks and control_s < np.inf and full(e):
+            return DECISIONS_FULL
         broken = int(failures[cursor[FAILURE], FAIL_REPLICA]) if failure_s == now and failure_s < np.inf else NONE
         retried = retry_at_s <= arrival_s
         r = cursor[RETRY_HEAD] if retried else (order[cursor[ARRIVAL]] if cursor[ARRIVAL] < order.size else NONE)
@@ -178,9 +181,9 @@ def drive(
             concerned = changes or ticks or group[rep] == 1
             until_s = end_s if now == np.inf else now
             if ((looks and concerned) or rep == broken or now == np.inf) and _acts_before(e, rep, until_s):
-                full = advance(e, rep, until_s)
-                if full != READY:
-                    return full
+                lack = advance(e, rep, until_s)
+                if lack != READY:
+                    return lack
         if now == np.inf:
             return READY
         if changes:

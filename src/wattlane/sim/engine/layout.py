@@ -90,13 +90,14 @@ BUSY_S, BUSY_J, OUTPUT_TOKENS, LATE_TOKENS, TAKEN = 0, 1, 2, 3, 4  # of iteratio
 ARRIVALS, PROMPT_TOKENS, EXPECTED_TOKENS, FIRSTS, LATE_FIRSTS = 5, 6, 7, 8, 9  # of requests
 TOTAL_COLUMNS = 10
 # control: one row a controller: which, how often, when next, its settings.
-CONTROL_KIND, PERIOD_S, NEXT_S, SETTINGS = 0, 1, 2, 3
-CONTROL_COLUMNS = 9
+CONTROL_KIND, PERIOD_S, NEXT_S, DECIDED, SETTINGS = 0, 1, 2, 3, 4  # DECIDED: how many decisions are noted
+CONTROL_COLUMNS = 10
+LAST_LOAD, CALM = 0, 1  # columns of past
 # trial: what the next iteration would take at each clock, and if more prompts joined it; without KV tokens, and
 # whether that is a line.
 SECONDS, JOULES, JOINED_S, LINE_S, LINE_J, HOLDS = 0, 1, 2, 3, 4, 5
 
-READY, RECORD_FULL, LOG_FULL, RESTS_FULL = 0, 1, 2, 3  # what `advance` returns
+READY, RECORD_FULL, LOG_FULL, RESTS_FULL, DECISIONS_FULL = 0, 1, 2, 3, 4  # what `drive` returns
 
 
 class Engine(NamedTuple):
@@ -126,4 +127,6 @@ class Engine(NamedTuple):
     totals: Floats  # (R, TOTAL_COLUMNS)
     seen: Floats  # (controllers, R, TOTAL_COLUMNS) the totals at the last tick of each
     control: Floats  # (controllers, CONTROL_COLUMNS)
+    past: Floats  # (controllers, pools, 2) what a controller remembers of each pool: its last load, calm periods
+    decisions: Floats  # (controllers, rows, 1 + pools) when the active replicas of pools changed, and to how many
     trial: Floats  # (R, 6, C)
