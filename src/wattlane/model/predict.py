@@ -210,6 +210,8 @@ def drawn_interval(
     rng = np.random.default_rng(seed)
     asked = (batch, input_tokens, output_tokens)
     drawn = np.array([_quantities(draw(profile, case, rng).law(case), case, *asked) for _ in range(draws)])
+    power, itl, energy = rng.standard_normal((draws, 3)).T * np.array(profile.family(case).within)[:, None]
+    drawn *= np.exp(np.column_stack([power, itl, itl, -itl, energy, energy, energy]))
     tail = (1.0 - LEVEL) / 2.0
     lo, hi = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
     return lo, hi

@@ -39,7 +39,8 @@ LADDER = 25  # clocks at which a capped deployment's law is kept
 class Bundle:
     """Laws of one deployment: `laws` (1 + directions, rungs, N): the best, then one moved along each direction.
 
-    `time_sd` is the log sd of the factor on every time, which needs no law of its own.
+    `time_sd` is the log sd of the factor on every time, which needs no law of its own; `within` are those of one
+    configuration's watts, seconds and joules around its architecture.
     A deployment without a power cap has one rung; with one the rungs are ascending clocks (`clocks_hz`).
     """
 
@@ -49,6 +50,7 @@ class Bundle:
     window_tokens: float
     longest_tokens: float
     time_sd: float
+    within: tuple[float, float, float]
 
 
 @cache
@@ -165,4 +167,5 @@ def bundle(profile: Profile, case: Case, *, capped: bool = False) -> Bundle:
         float(m.window_tokens),
         float(m.max_context_tokens or np.inf),
         profile.family(case).group_sd_time,
+        profile.family(case).within,
     )

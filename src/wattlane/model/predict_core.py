@@ -76,7 +76,7 @@ def evaluate(
     sizes = np.array([b.laws.shape[0] * b.laws.shape[1] for b in bundles], dtype=np.int64)
     flat = np.concatenate([b.laws.reshape(-1, it.N) for b in bundles])
     shape = np.array([(b.laws.shape[0], b.laws.shape[1]) for b in bundles], dtype=np.int64)
-    facts = np.array([(b.window_share, b.window_tokens, b.longest_tokens, b.time_sd) for b in bundles])
+    facts = np.array([(b.window_share, b.window_tokens, b.longest_tokens, b.time_sd, *b.within) for b in bundles])
     out = np.full((3, QUANTITIES, len(index)), np.nan)
     position = np.full(len(index), np.nan)
     nodes, weights = prompts()
@@ -326,9 +326,10 @@ def _evaluate(
         base, count, rungs, share, window = start[u], shape[u, 0], shape[u, 1], facts[u, 0], facts[u, 1]
         b, i, o = batch[row], prompt[row], output[row]
         known = not np.isnan(i)
-        # an unseen architecture's time and energy are off by one factor, whatever the work
-        variance[:] = facts[u, 3] * facts[u, 3]
-        variance[0] = 0.0
+        # an unseen architecture's time and energy are off by one factor, whatever the work; a configuration by more
+        variance[1:4] = facts[u, 3] * facts[u, 3] + facts[u, 5] * facts[u, 5]
+        variance[4:] = facts[u, 3] * facts[u, 3] + facts[u, 6] * facts[u, 6]
+        variance[0] = facts[u, 4] * facts[u, 4]
         own = laws[base : base + count * rungs]
         if known and rungs == 1:
             place = _plain_row(own, count, b, i, o, _context(share, window, i + o / 2.0), found, variance)
