@@ -1,7 +1,10 @@
 """Make the shipped profiles from the tables under WATTLANE_DATA: `python tools/fit_profiles.py`.
 
-One joint fit of all platforms; operator tables give the centres of the shares of peak. `--report` prints instead how
-wrong the law is on architectures and GPUs left out of the fit, beside a boosted tree and the median on the same folds.
+One joint fit of all platforms; operator tables give the centres of the shares of peak. The rows are read twice: as
+steady serving (what H100 and the profiles carried over from it are made of) and by their measuring windows (B200, whose
+sweeps go to batches the runs were too short for). `--report` prints instead how wrong the law is on architectures and
+GPUs left out of the fit, beside a boosted tree and the median on the same folds; `--kernel-power` prints what the law
+of kernel power does to that as prior of the joules (`kernel_power_report.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kernel_power_report import report_kernel_power
 from left_out_report import report
 from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
@@ -25,19 +29,21 @@ from wattlane.model.laws.phase import PARAMETERS
 from wattlane.model.leave_out import (
     KINDS,
     LEVEL,
-    calibration_rows,
+    calibrated,
     columns,
     group_sd,
     half_widths,
     left_out,
     left_out_after,
     platform_left_out,
+    within_sd,
 )
 from wattlane.model.priors import PRIORS, SOFTWARE, priors
 from wattlane.model.profile import Conformal, Family, Profile, write_profile
 
 UNTOLD = 0.97  # a posterior nearly as wide as the prior: the rows said little
 NAMES, ENGINE = ("H100", "B200"), "vLLM 0.11.1"
+IN_WINDOW = frozenset({"B200"})  # profiles made of rows read by their measuring window
 OLDER, OLDER_ENGINE = "A100-40GB", "vLLM 0.5 (host-bound)"
 LEAST_GROUPS = 3  # architectures a family needs for a spread of its own
 
@@ -47,7 +53,8 @@ class Data:
     """The measured platforms, their rows as tables, and what was believed before."""
 
     points: Mapping[str, Points]
-    rows: Table  # of NAMES
+    rows: Table  # of NAMES, read as steady serving
+    window: Table  # the same rows, read by their measuring window
     priors: tuple[Mapping[str, Prior], ...]
     older: Table  # of OLDER, fitted after them
     older_prior: Mapping[str, Prior]
@@ -63,6 +70,7 @@ def load(root: Path) -> Data:
     return Data(
         points=points,
         rows=table([points[name].rows for name in NAMES]),
+        window=table([read_v3(v3, name, window=True).rows for name in NAMES]),
         priors=tuple(found),
         older=table([points[OLDER].rows]),
         older_prior=priors(kernel_efficiencies(kernels, gpu("A100-80GB")), other_software=True),
@@ -96,15 +104,13 @@ def _residuals(fit: PhaseFit, rows: Table, out: np.ndarray, mine: np.ndarray) ->
 
 def _conformal(rows: Table, out: np.ndarray, at: int, unseen: np.ndarray) -> dict[str, Conformal]:
     """Return half-widths of left-out architectures, and of architectures on a GPU left out as well."""
-    found = {}
-    for errors, use, suffix in (
-        (out, calibration_rows(rows.platform, rows.group, at) & (rows.slow == 0), ""),
-        (unseen, rows.slow == 0, "_unseen_gpu"),
-    ):
-        groups = rows.group[use]
-        for kind, width in zip(KINDS, half_widths(errors[use], groups), strict=True):
-            found[kind + suffix] = Conformal(float(width), len(np.unique(groups)))
-    return found
+    use = rows.slow == 0
+    own, units = calibrated(out, rows, at)
+    abroad, architectures = half_widths(unseen[use], rows.group[use]), len(np.unique(rows.group[use]))
+    found = {kind: Conformal(float(width), units) for kind, width in zip(KINDS, own, strict=True)}
+    return found | {
+        f"{kind}_unseen_gpu": Conformal(float(width), architectures) for kind, width in zip(KINDS, abroad, strict=True)
+    }
 
 
 def _family(
@@ -113,6 +119,7 @@ def _family(
     mine = np.array([p.model.is_moe == moe for p in rows.points]) & (rows.platform == at)
     wide = mine if len(np.unique(rows.group[mine])) >= LEAST_GROUPS else rows.platform == at
     spread = np.maximum(group_sd(out[wide], rows.group[wide])[:2], (POWER_SD, TIME_SD))
+    within = within_sd(out[wide], rows.group[wide])
     points = [rows.points[i] for i in np.flatnonzero(mine)]
     asked = {
         "batch": [p.batch for p in points],
@@ -130,6 +137,7 @@ def _family(
         precisions=tuple(sorted({p.precision for p in points})),
         deviation_sd={name: prior.own for name, prior in PRIORS.items() if prior.own},
         conformal=conformal,
+        within_sd={kind: float(sd) for kind, sd in zip(KINDS, within, strict=True)},
     )
 
 
@@ -163,17 +171,25 @@ def unmeasured(name: str, donor: Profile, engine: Profile) -> Profile:
     return Profile(f"{name} vLLM", name, engine.engine, families, note, cold_start=True)
 
 
+def _joint(rows: Table, priors: Sequence[Mapping[str, Prior]]) -> tuple[Table, PhaseFit, np.ndarray, np.ndarray]:
+    """Return the rows, their fit, and the errors with the architecture, and the GPU as well, left out."""
+    fit = fit_phase(rows, priors)
+    return rows, fit, left_out(rows, priors, start=fit), platform_left_out(rows, priors, fit)
+
+
 def fitted(data: Data) -> list[Profile]:
     """Return the profiles of the measured platforms, with their left-out errors and intervals."""
-    rows = data.rows
-    fit = fit_phase(rows, data.priors)
-    out, unseen = left_out(rows, data.priors, start=fit), platform_left_out(rows, data.priors, fit)
     kinds = {"dense": False, "moe": True}
     found = []
+    steady = _joint(data.rows, data.priors)
+    by_window = _joint(data.window, data.priors)
     for at, name in enumerate(NAMES):
+        rows, fit, out, unseen = by_window if name in IN_WINDOW else steady
         widths = _conformal(rows, out, at, unseen)
         families = {kind: _family(rows, fit, out, at, moe, widths) for kind, moe in kinds.items()}
         found.append(Profile(f"{name} vLLM", name, ENGINE, families, _note(data, name)))
+    rows, fit, out, unseen = steady
+    widths = _conformal(rows, out, 0, unseen)
     later = fit_after(data.older, fit, data.older_prior)
     out = left_out_after(data.older, data.older_prior, rows, data.priors, fit)
     # too few architectures for conformal intervals of its own: those of a GPU left out, if its errors are not larger
@@ -190,20 +206,27 @@ def fitted(data: Data) -> list[Profile]:
 
 def _note(data: Data, name: str) -> dict[str, object]:
     points = data.points[name]
-    return {"measurements": points.source, "left_out_rows": points.left_out, "inputs": dict(data.hashes)}
+    read = {"read": "by measuring windows"} if name in IN_WINDOW else {}
+    return {"measurements": points.source, **read, "left_out_rows": points.left_out, "inputs": dict(data.hashes)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write one profile a GPU into the package, or print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", action="store_true", help="print errors and coverage on what a fit never saw")
+    parser.add_argument(
+        "--kernel-power", action="store_true", help="print errors with kernel power as a prior, and not"
+    )
     asked = parser.parse_args(arguments)
     root = env.data_dir()
     if root is None:
         sys.exit("set WATTLANE_DATA to the folder of measurements")
     data = load(root)
     if asked.report:
-        report(data.rows, data.priors, NAMES, data.older, data.older_prior, OLDER)
+        report(data.rows, data.window, data.priors, NAMES, IN_WINDOW, data.older, data.older_prior, OLDER)
+        return
+    if asked.kernel_power:
+        report_kernel_power(data.window, data.priors, NAMES, data.older, data.older_prior, OLDER)
         return
     made = fitted(data)
     by_name = {p.gpu: p for p in made}

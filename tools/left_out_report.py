@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wattlane.model.fit_phase import Prior, Table, fit_phase
+from wattlane.model.fit_phase import PhaseFit, Prior, Table, fit_phase
 from wattlane.model.leave_out import KINDS, columns, coverage, left_out, left_out_after, nested, parametric_sd
 
 Z95 = 1.96
@@ -96,88 +96,90 @@ def baselines(rows: Table, label: NDArray[np.str_]) -> dict[str, NDArray[np.floa
     return out
 
 
-def _line(name: str, errors: NDArray[np.float64], groups: int) -> str:
+def line(name: str, errors: NDArray[np.float64], groups: int) -> str:
     ape = np.abs(np.expm1(errors))
     parts = [f"{np.median(ape[:, j]):>7.1%} {ape[:, j].mean():>7.1%}" for j in range(3)]
     return f"{name:<34}{len(errors):>5}{groups:>5}  " + "  ".join(parts)
 
 
 def report(
-    rows: Table,
+    steady: Table,
+    window: Table,
     priors: Sequence[Mapping[str, Prior]],
     names: Sequence[str],
+    in_window: frozenset[str],
     older: Table,
     older_prior: Mapping[str, Prior],
     older_name: str,
 ) -> None:
-    """Print every table: of the platforms fitted together, and of the older one fitted after them."""
-    fit = fit_phase(rows, priors)
-    ids = np.array([p.model.name for p in rows.points])
-    by_architecture = left_out(rows, priors, start=fit)
-    by_id = left_out(rows, priors, ids, fit)
-    rivals = baselines(rows, rows.group)
-    widths = nested(rows, priors, fit)
+    """Print every table: of the platforms fitted together, each as its profile reads its rows, and of the older one."""
+    fits = {False: fit_phase(steady, priors), True: fit_phase(window, priors)}
     print(f"{'left out':<34}{'rows':>5}{'n':>5}   power: median, mean; token gap: median, mean; J/token: median, mean")
+    rivals = baselines(steady, steady.group)
     for at, gpu in enumerate(names):
-        mine = rows.platform == at
-        timed = mine & (np.array([p.task for p in rows.points]) != "sourcegraph-fim")
-        fast = mine & (rows.slow == 0)
-        kinds = np.array([p.model.is_moe for p in rows.points])
-        n = len(np.unique(rows.group[mine]))
-        print(_line(f"{gpu} architecture", by_architecture[mine], n))
-        print(
-            _line(
-                f"{gpu} architecture, dense", by_architecture[mine & ~kinds], len(np.unique(rows.group[mine & ~kinds]))
-            )
-        )
-        print(
-            _line(
-                f"{gpu} architecture, experts", by_architecture[mine & kinds], len(np.unique(rows.group[mine & kinds]))
-            )
-        )
-        if timed.sum() < mine.sum():
-            print(
-                _line(f"{gpu} architecture, no completion", by_architecture[timed], len(np.unique(rows.group[timed])))
-            )
-        if fast.sum() < mine.sum():
-            print(_line(f"{gpu} architecture, no slow path", by_architecture[fast], len(np.unique(rows.group[fast]))))
-        print(_line(f"{gpu} id", by_id[mine], len(np.unique(ids[mine]))))
+        read = gpu in in_window
+        rows = window if read else steady
+        _architectures(rows, priors, fits[read], at, gpu)
         for name, errors in rivals.items():
-            print(_line(f"{gpu} architecture: {name}", errors[mine], n))
-    after = left_out_after(older, older_prior, rows, priors, fit)
-    print(_line(f"{older_name} architecture", after, len(np.unique(older.group))))
+            mine = rows.platform == at
+            print(line(f"{gpu} architecture: {name}", errors[mine], len(np.unique(rows.group[mine]))))
+        other = left_out(steady if read else window, priors, start=fits[not read])[rows.platform == at]
+        how = "rows as steady" if read else "rows by window"
+        print(line(f"{gpu} architecture, {how}", other, len(np.unique(rows.group[rows.platform == at]))))
+    after = left_out_after(older, older_prior, steady, priors, fits[False])
+    print(line(f"{older_name} architecture", after, len(np.unique(older.group))))
     for name, errors in baselines(older, older.group).items():
-        print(_line(f"{older_name} architecture: {name}", errors, len(np.unique(older.group))))
+        print(line(f"{older_name} architecture: {name}", errors, len(np.unique(older.group))))
     for at, gpu in enumerate(names):
+        rows = window if gpu in in_window else steady
         seen = rows.platform != at
-        other = fit_phase(rows.rows(seen), priors, fit)
+        other = fit_phase(rows.rows(seen), priors, fits[gpu in in_window])
         held = rows.rows(~seen)
-        print(_line(f"{gpu} GPU, from the others", columns(*other.errors(held)), len(np.unique(held.group))))
-    _coverage(rows, priors, names, by_architecture, widths.half_width, widths.group_sd)
-
-
-def _coverage(
-    rows: Table,
-    priors: Sequence[Mapping[str, Prior]],
-    names: Sequence[str],
-    errors: NDArray[np.float64],
-    half_width: NDArray[np.float64],
-    spread: NDArray[np.float64],
-) -> None:
-    parametric = np.empty_like(errors)
-    for name in np.unique(rows.group):
-        held = rows.group == name
-        parametric[held] = parametric_sd(fit_phase(rows.rows(~held), priors), rows.rows(held))
-    wide = {"conformal 90 %": half_width, "parametric 95 %": Z95 * np.sqrt(parametric**2 + spread**2)}
+        print(line(f"{gpu} GPU, from the others", columns(*other.errors(held)), len(np.unique(held.group))))
     print(
         "\nintervals, calibrated without the scored architecture: covered [95 % of resampled architectures], half-width"
     )
-    for at, gpu in enumerate(names):
+    for read in sorted({gpu in in_window for gpu in names}):
+        rows = window if read else steady
+        _coverage(rows, priors, {at: g for at, g in enumerate(names) if (g in in_window) == read}, fits[read])
+
+
+def _architectures(rows: Table, priors: Sequence[Mapping[str, Prior]], fit: PhaseFit, at: int, gpu: str) -> None:
+    """Print the errors of one platform, all rows and by kind."""
+    ids = np.array([p.model.name for p in rows.points])
+    errors, mine = left_out(rows, priors, start=fit), rows.platform == at
+    kinds = np.array([p.model.is_moe for p in rows.points])
+    parts = {
+        "": mine,
+        ", dense": mine & ~kinds,
+        ", experts": mine & kinds,
+        ", no completion": mine & (np.array([p.task for p in rows.points]) != "sourcegraph-fim"),
+        ", no slow path": mine & (rows.slow == 0),
+    }
+    for words, part in parts.items():
+        if not words or part.sum() < mine.sum():
+            print(line(f"{gpu} architecture{words}", errors[part], len(np.unique(rows.group[part]))))
+    print(line(f"{gpu} id", left_out(rows, priors, ids, fit)[mine], len(np.unique(ids[mine]))))
+
+
+def _coverage(rows: Table, priors: Sequence[Mapping[str, Prior]], boards: Mapping[int, str], fit: PhaseFit) -> None:
+    errors, widths = left_out(rows, priors, start=fit), nested(rows, priors, fit)
+    parametric = np.empty_like(errors)
+    for name in np.unique(rows.group):
+        held = rows.group == name
+        parametric[held] = parametric_sd(fit_phase(rows.rows(~held), priors, fit), rows.rows(held))
+    between = parametric**2 + widths.group_sd**2
+    wide = {
+        "conformal 90 %": widths.half_width,
+        "parametric 95 %": Z95 * np.sqrt(between + widths.within_sd**2),
+        "  architecture only": Z95 * np.sqrt(between),
+    }
+    for at, gpu in boards.items():
         mine = rows.platform == at
-        for how, widths in wide.items():
-            found = [coverage(errors[mine, j], widths[mine, j], rows.group[mine]) for j in range(3)]
+        for how, half in wide.items():
+            found = [coverage(errors[mine, j], half[mine, j], rows.group[mine]) for j in range(3)]
             said = "  ".join(
                 f"{kind} {c.covered:>6.1%} [{c.lo:.0%}, {c.hi:.0%}] ±{c.median_half_width:.0%}"
                 for kind, c in zip(KINDS, found, strict=True)
             )
-            print(f"{gpu:<10} {how:<16} {said}")
+            print(f"{gpu:<10} {how:<20} {said}")

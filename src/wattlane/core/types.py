@@ -112,6 +112,7 @@ class Deployment:
     """How a model is served: one replica's configuration and how many of them.
 
     `clock_hz` of None means the GPU's maximum. `release_window_s` of 0 means requests are released on arrival.
+    `expert_parallel` of None places whole experts on the GPUs of a stage; 1 splits each over them.
     """
 
     model: str
@@ -125,18 +126,25 @@ class Deployment:
     clock_hz: float | None = None
     power_cap_w: float | None = None
     release_window_s: float = 0.0
+    pipeline_parallel: int = 1
+    expert_parallel: int | None = None
 
     def __post_init__(self) -> None:
         problems = [
             f"{name} is {value}; expected an integer of at least 1"
             for name, value in (
                 ("tensor_parallel", self.tensor_parallel),
+                ("pipeline_parallel", self.pipeline_parallel),
                 ("replicas", self.replicas),
                 ("max_num_seqs", self.max_num_seqs),
                 ("max_num_batched_tokens", self.max_num_batched_tokens),
             )
             if value < 1
         ]
+        if self.expert_parallel not in (None, 1, self.tensor_parallel):
+            problems.append(
+                f"expert_parallel is {self.expert_parallel}; expected none, 1 or the {self.tensor_parallel} of a stage"
+            )
         if not 0 < self.gpu_memory_utilization <= 1:
             problems.append(f"gpu_memory_utilization is {self.gpu_memory_utilization}; expected a share in (0, 1]")
         if self.clock_hz is not None and not self.clock_hz > 0:
@@ -147,6 +155,11 @@ class Deployment:
             problems.append(f"release_window_s is {self.release_window_s}; expected seconds of at least 0")
         if problems:
             raise InputError.gathered("deployment", problems)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel * self.pipeline_parallel
 
 
 @dataclass(frozen=True, slots=True)

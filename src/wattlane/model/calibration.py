@@ -3,7 +3,8 @@
 Steady, saturated decoding with a fixed number of sequences: mean batch, mean inter-token latency (batch ÷ output
 throughput, prefill iterations included), watts of all GPUs, mean output length. Prompt lengths are not in the tables:
 they are latent, one per task, with the priors of `wattlane.model.fit_phase`. Prompts of code completion are long and
-varied: those rows tell of power, and little of time.
+varied: those rows tell of power, and little of time. Read with `window=True`, a row says how far its measuring window
+was from steady serving (`wattlane.model.measuring_window`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wattlane.core.facts.gpus import Gpu, gpu
 from wattlane.core.facts.models import Model, model
 from wattlane.core.files import existing
 from wattlane.model.laws.phase import Case
+from wattlane.model.measuring_window import STEADY, Shares, shares
 
 PRECISION_OF = {"bfloat16": "bf16", "fp8": "fp8", "mxfp4": "mxfp4"}
 V2_GPUS = {"NVIDIA A100-SXM4-40GB": "A100-40GB", "NVIDIA H100 80GB HBM3": "H100"}
@@ -29,7 +31,7 @@ class Point:
     """One measured configuration. `group` is the architecture: precisions and post-trainings of it share it.
 
     `input_tokens` None: not recorded, a latent mean of the task. `slow_path`: run by an engine that needs 20 ms and
-    more an iteration whatever the batch, which a fit gives a time of its own.
+    more an iteration whatever the batch, which a fit gives a time of its own. `window`: how far it was from steady.
     """
 
     gpu: Gpu
@@ -45,6 +47,7 @@ class Point:
     input_tokens: float | None = None
     slow_path: bool = False
     expert_parallel: int | None = None
+    window: Shares = STEADY
 
     @property
     def case(self) -> Case:
@@ -90,8 +93,11 @@ def _slow_path(r: dict[str, Any]) -> bool:
     return bool(single and r["task"] == "gpqa" and r["weight_precision"] == "bfloat16")
 
 
-def read_v3(path: Path, gpu_name: str) -> Points:
-    """Return the rows of ML.ENERGY v3 for one GPU; data-parallel ones are left out, counted."""
+def read_v3(path: Path, gpu_name: str, *, window: bool = False) -> Points:
+    """Return the rows of ML.ENERGY v3 for one GPU; data-parallel ones are left out, counted.
+
+    `window` reads them as what they are, a stretch of a run that may not have come to rest; else as steady serving.
+    """
     rows, left_out = [], dict[str, int]()
     for r in pl.read_csv(existing(path)).iter_rows(named=True):
         if r["gpu_model"] != gpu_name:
@@ -118,6 +124,7 @@ def read_v3(path: Path, gpu_name: str) -> Points:
                 task=r["task"],
                 group=architecture(m),
                 slow_path=_slow_path(r),
+                window=shares(r["task"], r["max_num_seqs"]) if window else STEADY,
             )
         )
     return Points(tuple(rows), left_out, f"ML.ENERGY leaderboard v3, {gpu_name}, vLLM 0.11.1 (Apache-2.0)")

@@ -9,7 +9,8 @@ the parameter one number for all. A platform nobody measured is predicted by the
 
 Residuals are log(predicted / measured) of inter-token latency and of power, beside the whitened prior, and latent
 values the tables lack: the mean prompt of each task, the ratio of the mean context of a running request to its mean
-output (½ for equal lengths, more for spread ones) and the time of the slow path of `wattlane.model.calibration`. The
+output (½ for equal lengths, more for spread ones) and the time of the slow path of `wattlane.model.calibration`. A row
+whose measuring window was not steady had so much less context and prefill (`wattlane.model.measuring_window`). The
 solution is the posterior mode; the covariance is that of its Gauss-Newton approximation, in log parameters.
 
 Rows count by the square root of their group's size, so that no architecture drowns the others.
@@ -64,6 +65,7 @@ class Table:
     windowed: NDArray[np.float64]  # share of attending layers with a window
     window: NDArray[np.float64]
     slow: NDArray[np.float64]
+    measured: NDArray[np.float64]  # (n, 2), context and prompt of the measuring window against steady serving
     log_itl: NDArray[np.float64]
     log_power: NDArray[np.float64]
 
@@ -72,7 +74,17 @@ class Table:
         index = np.flatnonzero(which)
         columns = {
             name: getattr(self, name)[index]
-            for name in ("platform", "group", "asked", "prompt_index", "windowed", "window", "slow", "log_itl")
+            for name in (
+                "platform",
+                "group",
+                "asked",
+                "prompt_index",
+                "windowed",
+                "window",
+                "slow",
+                "measured",
+                "log_itl",
+            )
         }
         points = tuple(self.points[i] for i in index)
         return Table(points, taken(self.geometry, index), log_power=self.log_power[index], **columns)
@@ -93,6 +105,7 @@ def table(platforms: Sequence[Sequence[Point]]) -> Table:
         windowed=np.array([p.model.window_layers / p.model.attending_layers for p in points]),
         window=np.array([float(p.model.window_tokens) for p in points]),
         slow=np.array([float(p.slow_path) for p in points]),
+        measured=np.array([p.window for p in points], dtype=np.float64).reshape(-1, 2),
         log_itl=np.log([p.itl_s for p in points]),
         log_power=np.log([p.power_w for p in points]),
     )
@@ -112,9 +125,10 @@ def errors(
     law[:, it.HOST_S] += rows.slow * latent["slow_s"]
     batch, prompt, output = rows.asked.T
     prompt = np.where(np.isnan(prompt), np.array(list(latent.values()))[rows.prompt_index], prompt)
-    context = prompt + latent["context_ratio"] * output
+    younger, fresh = rows.measured.T
+    context = prompt + latent["context_ratio"] * output * younger
     context = (1.0 - rows.windowed) * context + rows.windowed * np.minimum(context, rows.window)
-    found = steady_rows(law, np.column_stack([batch, prompt, output, context]))
+    found = steady_rows(law, np.column_stack([batch, prompt * fresh, output, context]))
     return np.log(found[:, 0]) - rows.log_itl, np.log(found[:, 1] / found[:, 0]) - rows.log_power
 
 
@@ -269,6 +283,12 @@ def platform_prior(fit: PhaseFit, prior: Mapping[str, Prior]) -> Hierarchy:
     ceiling = np.array([0.0 if name.startswith("eta_") else np.inf for name in (*PARAMETERS, *LATENT)])
     middle = np.concatenate([np.minimum(centre, ceiling[:n] - 1e-3), np.log([value for value, _ in LATENT.values()])])
     return Hierarchy(PARAMETERS, 1, np.arange(n)[None, :], middle, covariance, ceiling, slice(n, n + size))
+
+
+def unseen(fit: PhaseFit, prior: Mapping[str, Prior]) -> PhaseFit:
+    """Return the law of a platform nobody measured, by what `fit` says of it."""
+    found = platform_prior(fit, prior)
+    return PhaseFit(found, found.centre, found.covariance)
 
 
 def fit_after(rows: Table, fit: PhaseFit, prior: Mapping[str, Prior]) -> PhaseFit:

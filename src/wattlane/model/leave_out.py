@@ -4,7 +4,13 @@ Conformal intervals by group: groups (architectures) are exchangeable, rows insi
 groups every row of group j weighs 1 / (n_j·(J + 1)), the group to come 1 / (J + 1) at infinity, and the half-width is
 the smallest score with at least the asked share of the weight at or below it (the pooled distribution of Dunn,
 Wasserman and Ramdas 2023, Distribution-Free Prediction Sets for Two-Layer Hierarchical Models). Below 9 groups 90 %
-cannot be had. Scores are |log(predicted / measured)| of rows left out with their whole group.
+cannot be had, and below `OWN_GROUPS` it is the worst row of the worst group. Scores are |log(predicted / measured)| of
+rows left out with their whole group.
+
+A platform with fewer groups than `OWN_GROUPS` is calibrated by all platforms: the scores of each are divided by its own
+root mean square error (of the calibration groups alone), the unit is an architecture on a platform, and the quantile is
+multiplied by the scale of the platform asked. (Normalised nonconformity: Papadopoulos, Gammerman and Vovk 2008.) Two
+units of one architecture on two platforms are not independent; the scored architecture is in none of them.
 """
 
 from __future__ import annotations
@@ -19,6 +25,8 @@ from numpy.typing import NDArray
 from wattlane.model.fit_phase import PhaseFit, Prior, Table, fit_after, fit_phase
 
 LEVEL = 0.90
+OWN_GROUPS = 12
+LEAST_SPREAD = 3  # groups for a spread of a platform's own
 KINDS = ("power", "itl", "energy")  # columns of every table of errors: watts, token gap, joules per output token
 
 
@@ -91,23 +99,50 @@ def calibration_rows(
     """Return which rows calibrate intervals of platform `at`: its own if their groups suffice, else those of all."""
     others = groups != without
     own = others & (platform == at)
-    enough = len(np.unique(groups[own])) + 1 >= 1.0 / (1.0 - LEVEL) - 1e-9
-    return own if enough else others
+    return own if len(np.unique(groups[own])) >= OWN_GROUPS else others
+
+
+def _scale(errors: NDArray[np.float64], groups: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Return the root mean square error of a platform, every group counting alike, (3,)."""
+    squares = [(errors[groups == name] ** 2).mean(axis=0) for name in np.unique(groups)]
+    return np.asarray(np.sqrt(np.mean(squares, axis=0)))
+
+
+def calibrated(errors: NDArray[np.float64], rows: Table, at: int, without: str = "") -> tuple[NDArray[np.float64], int]:
+    """Return the conformal half-widths of platform `at`, (3,), and how many units they rest on.
+
+    Args:
+        errors: (n, 3) of left-out rows; those of `without` are not looked at.
+        rows: the n rows. Those of the slow path do not calibrate: no prediction is asked for it.
+        at: the platform asked.
+        without: the group to be scored.
+    """
+    use = calibration_rows(rows.platform, rows.group, at, without) & (rows.slow == 0)
+    platforms = np.unique(rows.platform[use])
+    if len(platforms) == 1:
+        return half_widths(errors[use], rows.group[use]), len(np.unique(rows.group[use]))
+    scale = np.ones((rows.platform.max() + 1, errors.shape[1]))
+    for p in platforms:
+        mine = use & (rows.platform == p)
+        scale[p] = _scale(errors[mine], rows.group[mine])
+    units = np.char.add(rows.group[use], rows.platform[use].astype(str))
+    scores = errors[use] / scale[rows.platform[use]]
+    return half_widths(scores, units) * scale[at], len(np.unique(units))
 
 
 @dataclass(frozen=True, eq=False)
 class Nested:
-    """What calibration that never saw a row's group says of that row: two columns of widths, each (n, 3)."""
+    """What calibration that never saw a row's group says of that row: widths, each (n, 3)."""
 
     half_width: NDArray[np.float64]  # conformal, of |log error|
     group_sd: NDArray[np.float64]  # root mean square of the groups' mean log errors
+    within_sd: NDArray[np.float64]  # sd of rows around the mean log error of their group
 
 
 def nested(rows: Table, priors: Sequence[Mapping[str, Prior]], start: PhaseFit | None = None) -> Nested:
     """Return the widths for every row from calibration that never saw its group.
 
     For the group that is scored, every other group is predicted by a fit that saw neither: two groups left out at once.
-    Rows of the slow path do not calibrate: no prediction is asked for it.
     """
     names = np.unique(rows.group)
     found = {}
@@ -118,17 +153,20 @@ def nested(rows: Table, priors: Sequence[Mapping[str, Prior]], start: PhaseFit |
             errors = np.full((len(held), len(KINDS)), np.nan)
             errors[held] = columns(*fit.errors(rows.rows(held)))
             found[a, b] = found[b, a] = errors
-    width, sd = (np.empty((len(rows.group), len(KINDS))) for _ in range(2))
+    width, between, within = (np.empty((len(rows.group), len(KINDS))) for _ in range(3))
     for name in names:
         errors = np.full((len(rows.group), len(KINDS)), np.nan)
         for other in names[names != name]:
             errors[rows.group == other] = found[name, other][rows.group == other]
         for platform in np.unique(rows.platform[rows.group == name]):
-            use = calibration_rows(rows.platform, rows.group, int(platform), str(name)) & (rows.slow == 0)
             here = (rows.group == name) & (rows.platform == platform)
-            width[here] = half_widths(errors[use], rows.group[use])
-            sd[here] = group_sd(errors[use], rows.group[use])
-    return Nested(width, sd)
+            width[here] = calibrated(errors, rows, int(platform), str(name))[0]
+            use = calibration_rows(rows.platform, rows.group, int(platform), str(name)) & (rows.slow == 0)
+            mine = use & (rows.platform == platform)
+            spread = mine if len(np.unique(rows.group[mine])) >= LEAST_SPREAD else use
+            between[here] = group_sd(errors[spread], rows.group[spread])
+            within[here] = within_sd(errors[spread], rows.group[spread])
+    return Nested(width, between, within)
 
 
 def half_widths(errors: NDArray[np.float64], groups: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -140,6 +178,12 @@ def group_sd(errors: NDArray[np.float64], groups: NDArray[np.str_]) -> NDArray[n
     """Return the root mean square of the groups' mean errors, (3,): what a new architecture may be off by."""
     means = np.array([errors[groups == name].mean(axis=0) for name in np.unique(groups)])
     return np.asarray(np.sqrt((means**2).mean(axis=0)))
+
+
+def within_sd(errors: NDArray[np.float64], groups: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Return the root mean square of rows around their group's mean error, (3,): what a configuration may be off by."""
+    found = [errors[groups == name].var(axis=0) for name in np.unique(groups)]
+    return np.asarray(np.sqrt(np.mean(found, axis=0)))
 
 
 def parametric_sd(fit: PhaseFit, rows: Table, step: float = 1e-4) -> NDArray[np.float64]:

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from wattlane.core.errors import InputError, OutOfRangeError
 from wattlane.core.types import Boundary, Estimate
-from wattlane.model import iteration as it
 from wattlane.model.laws.phase import Case
 from wattlane.model.node import SCOPES
 from wattlane.model.node import SOURCE as NODE_SOURCE
+from wattlane.model.predict_bundle import work
 from wattlane.model.predict_rows import (
     REFUSAL_FACTOR,
     Answer,
@@ -41,7 +41,7 @@ from wattlane.model.predict_rows import (
     reasons_of,
 )
 from wattlane.model.profile import CONFORMAL_LEVEL, Profile, draw, profile_for
-from wattlane.model.steady import effective_context, steady
+from wattlane.model.steady import effective_context
 
 LEVEL = 0.95
 
@@ -210,6 +210,8 @@ def drawn_interval(
     rng = np.random.default_rng(seed)
     asked = (batch, input_tokens, output_tokens)
     drawn = np.array([_quantities(draw(profile, case, rng).law(case), case, *asked) for _ in range(draws)])
+    power, itl, energy = rng.standard_normal((draws, 3)).T * np.array(profile.family(case).within)[:, None]
+    drawn *= np.exp(np.column_stack([power, itl, itl, -itl, energy, energy, energy]))
     tail = (1.0 - LEVEL) / 2.0
     lo, hi = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
     return lo, hi
@@ -220,20 +222,9 @@ def _quantities(
 ) -> NDArray[np.float64]:
     """Return the predicted quantities in the order of `UNITS`."""
     context = effective_context(case.model, input_tokens + output_tokens / 2)
-    mean = steady(law, batch, input_tokens, output_tokens, context)
-    ttft_s, _ = it.cost(law, input_tokens, input_tokens**2 / 2, 0.0, 0.0)
+    t, e, decode_j, prefill_j, ttft_s = work(law, case.pipeline_parallel, batch, input_tokens, output_tokens, context)
     prefilled = batch * input_tokens / output_tokens
-    return np.array(
-        [
-            mean.power_w,
-            mean.iteration_s,
-            ttft_s,
-            batch / mean.iteration_s,
-            mean.iteration_j / batch,
-            mean.prefill_j / prefilled,
-            mean.decode_j / batch,
-        ]
-    )
+    return np.array([e / t, t, ttft_s, batch / t, e / batch, prefill_j / prefilled, decode_j / batch])
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ LADDER = 25  # clocks at which a capped deployment's law is kept
 class Bundle:
     """Laws of one deployment: `laws` (1 + directions, rungs, N): the best, then one moved along each direction.
 
-    `time_sd` is the log sd of the factor on every time, which needs no law of its own.
+    `time_sd` is the log sd of the factor on every time, which needs no law of its own; `within` are those of one
+    configuration's watts, seconds and joules around its architecture. `stages` are those of the pipeline.
     A deployment without a power cap has one rung; with one the rungs are ascending clocks (`clocks_hz`).
     """
 
@@ -49,6 +50,8 @@ class Bundle:
     window_tokens: float
     longest_tokens: float
     time_sd: float
+    within: tuple[float, float, float]
+    stages: float
 
 
 @cache
@@ -94,7 +97,7 @@ def _slopes(profile: Profile, case: Case) -> tuple[NDArray[np.float64], NDArray[
     laws = law_rows({name: values[:, j] for j, name in enumerate(PARAMETERS)}, g)
     best, factor = laws[0], float(np.exp(family.group_sd_power))
     known = best > 0.0
-    known[it.IDLE_W] = False  # a busy replica's law does not ask what it draws when idle
+    known[it.IDLE_W] = case.pipeline_parallel > 1  # only a stage that waits asks what a GPU draws when idle
     logs = np.zeros_like(laws)
     logs[:, known] = np.log(np.maximum(laws[:, known], TINY))
     low, mode, high = case.gpu.idle_loaded_w_lo, case.gpu.idle_loaded_w, case.gpu.idle_loaded_w_hi
@@ -110,31 +113,47 @@ def _slopes(profile: Profile, case: Case) -> tuple[NDArray[np.float64], NDArray[
 
 
 @kernel
+def waiting_share(batch: float, stages: float) -> float:
+    """Return the share of its time that a stage of a pipeline waits: 1 − b/s with b < s sequences, else 0."""
+    return max(0.0, 1.0 - batch / stages)
+
+
+@kernel
 def work(
-    law: np.ndarray, batch: float, prompt: float, output: float, context: float
+    law: np.ndarray, stages: float, batch: float, prompt: float, output: float, context: float
 ) -> tuple[float, float, float, float, float]:
-    """Return (seconds, joules, decode joules, prefill joules) of a mean iteration, and seconds of a lone prefill."""
-    t, e, decode_j, prefill_j = mean_iteration(law, batch, prompt, output, context)
-    ttft_s, _ = it.cost(law, prompt, prompt * prompt / 2.0, 0.0, 0.0)
+    """Return (seconds, joules, decode joules, prefill joules) of a mean iteration, and seconds of a lone prefill.
+
+    A pipeline of s stages works on s parts of the batch at once. With b < s sequences a token takes the time it takes
+    with s, and a stage that waits draws the idle watts of a loaded GPU. A lone prompt passes stage by stage: s times
+    the work of a stage.
+    """
+    t, e, decode_j, prefill_j = mean_iteration(law, max(batch, stages), prompt, output, context)
+    waiting = waiting_share(batch, stages)
+    if waiting > 0.0:
+        decode_j, prefill_j = decode_j + waiting * (law[it.IDLE_W] * t - decode_j), prefill_j * (1.0 - waiting)
+        e = decode_j + prefill_j
+    ttft_s, _ = it.cost(law, stages * prompt, stages * prompt * prompt / 2.0, 0.0, 0.0)
     return t, e, decode_j, prefill_j, ttft_s
 
 
 @kernel
-def _work_rows(laws: np.ndarray, asked: np.ndarray, out: np.ndarray) -> None:
+def _work_rows(laws: np.ndarray, stages: float, asked: np.ndarray, out: np.ndarray) -> None:
     """Write `work` of every law at every question into `out`, (laws, questions, 5)."""
     for i in range(len(laws)):
         for j in range(len(asked)):
-            found = work(laws[i], asked[j, 0], asked[j, 1], asked[j, 2], asked[j, 1] + asked[j, 2] / 2.0)
+            context = asked[j, 1] + asked[j, 2] / 2.0
+            found = work(laws[i], stages, asked[j, 0], asked[j, 1], asked[j, 2], context)
             for q in range(5):
                 out[i, j, q] = found[q]
 
 
 def _effects(law: NDArray[np.float64], slopes: NDArray[np.float64], case: Case) -> NDArray[np.float64]:
     """Return how the logarithms of `work` at the questions of `ASKED` move with each column of `slopes`, (rows, m)."""
-    asked = ASKED * np.array([case.tensor_parallel, 1.0, 1.0])
+    asked = ASKED * np.array([case.num_gpus, 1.0, 1.0])
     laws = np.ascontiguousarray(np.vstack([law[None], law * np.exp(STEP * slopes.T)]))
     found = np.empty((len(laws), len(asked), 5))
-    _work_rows(laws, asked, found)
+    _work_rows(laws, float(case.pipeline_parallel), asked, found)
     logs = np.log(found).reshape(len(laws), -1)
     return np.asarray(((logs[1:] - logs[0]) / STEP).T)
 
@@ -165,4 +184,6 @@ def bundle(profile: Profile, case: Case, *, capped: bool = False) -> Bundle:
         float(m.window_tokens),
         float(m.max_context_tokens or np.inf),
         profile.family(case).group_sd_time,
+        profile.family(case).within,
+        float(case.pipeline_parallel),
     )

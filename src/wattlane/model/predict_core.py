@@ -76,7 +76,9 @@ def evaluate(
     sizes = np.array([b.laws.shape[0] * b.laws.shape[1] for b in bundles], dtype=np.int64)
     flat = np.concatenate([b.laws.reshape(-1, it.N) for b in bundles])
     shape = np.array([(b.laws.shape[0], b.laws.shape[1]) for b in bundles], dtype=np.int64)
-    facts = np.array([(b.window_share, b.window_tokens, b.longest_tokens, b.time_sd) for b in bundles])
+    facts = np.array(
+        [(b.window_share, b.window_tokens, b.longest_tokens, b.time_sd, *b.within, b.stages) for b in bundles]
+    )
     out = np.full((3, QUANTITIES, len(index)), np.nan)
     position = np.full(len(index), np.nan)
     nodes, weights = prompts()
@@ -164,6 +166,7 @@ def _placed(
     base: int,
     rungs: int,
     cap: float,
+    stages: float,
     batch: float,
     prompt: float,
     output: float,
@@ -171,8 +174,8 @@ def _placed(
     law: np.ndarray,
 ) -> tuple[float, float, float, float, float, float]:
     """Return the place on the ladder and what `work` returns there."""
-    place = _under_cap(laws[base : base + rungs], cap, batch, prompt, output, context, law)
-    t, e, decode_j, prefill_j, ttft_s = work(law, batch, prompt, output, context)
+    place = _under_cap(laws[base : base + rungs], cap, max(batch, stages), prompt, output, context, law)
+    t, e, decode_j, prefill_j, ttft_s = work(law, stages, batch, prompt, output, context)
     return place, t, e, decode_j, prefill_j, ttft_s
 
 
@@ -182,6 +185,7 @@ def _mean(
     base: int,
     rungs: int,
     cap: float,
+    stages: float,
     batch: float,
     prompts_: np.ndarray,
     weights: np.ndarray,
@@ -194,7 +198,7 @@ def _mean(
     lowest, t, e, d, p, first = float(rungs), 0.0, 0.0, 0.0, 0.0, 0.0
     for node in range(len(prompts_)):
         context = _context(share, window, prompts_[node] + output / 2.0)
-        found = _placed(laws, base, rungs, cap, batch, prompts_[node], output, context, law)
+        found = _placed(laws, base, rungs, cap, stages, batch, prompts_[node], output, context, law)
         w = weights[node]
         lowest = min(lowest, found[0])
         t += w * found[1]
@@ -228,6 +232,7 @@ def _slope(ratio: float) -> float:
 def _plain_row(
     laws: np.ndarray,
     count: int,
+    stages: float,
     batch: float,
     prompt: float,
     output: float,
@@ -238,7 +243,7 @@ def _plain_row(
     """Write `work` of the best law into `found` and the variances of the logarithms; return its place, 0."""
     per_t = per_e = per_d = per_p = per_first = 1.0
     for i in range(count):
-        t, e, d, p, first = work(laws[i], batch, prompt, output, context)
+        t, e, d, p, first = work(laws[i], stages, batch, prompt, output, context)
         if i == 0:
             per_t, per_e, per_d, per_p, per_first = 1.0 / t, 1.0 / e, 1.0 / d, 1.0 / p, 1.0 / first
             found[0], found[1], found[2], found[3], found[4] = t, e, d, p / prompt, first
@@ -253,6 +258,7 @@ def _general_row(
     laws: np.ndarray,
     count: int,
     cap: float,
+    stages: float,
     batch: float,
     prompts_: np.ndarray,
     weights: np.ndarray,
@@ -272,7 +278,7 @@ def _general_row(
         lengths = prompts_[node : node + 1] if one else prompts_
         shares = certain if one else weights
         base = max(which - nodes, 0) * rungs
-        at = _mean(laws, base, rungs, cap, batch, lengths, shares, output, share, window, law)
+        at = _mean(laws, base, rungs, cap, stages, batch, lengths, shares, output, share, window, law)
         if which == 0:
             if at[0] < 0.0:
                 return at[0]
@@ -326,18 +332,19 @@ def _evaluate(
         base, count, rungs, share, window = start[u], shape[u, 0], shape[u, 1], facts[u, 0], facts[u, 1]
         b, i, o = batch[row], prompt[row], output[row]
         known = not np.isnan(i)
-        # an unseen architecture's time and energy are off by one factor, whatever the work
-        variance[:] = facts[u, 3] * facts[u, 3]
-        variance[0] = 0.0
+        # an unseen architecture's time and energy are off by one factor, whatever the work; a configuration by more
+        variance[1:4] = facts[u, 3] * facts[u, 3] + facts[u, 5] * facts[u, 5]
+        variance[4:] = facts[u, 3] * facts[u, 3] + facts[u, 6] * facts[u, 6]
+        variance[0] = facts[u, 4] * facts[u, 4]
         own = laws[base : base + count * rungs]
         if known and rungs == 1:
-            place = _plain_row(own, count, b, i, o, _context(share, window, i + o / 2.0), found, variance)
+            place = _plain_row(own, count, facts[u, 7], b, i, o, _context(share, window, i + o / 2.0), found, variance)
         else:
             lengths[0] = i
             for node in range(len(nodes)):
                 spread[node] = max(min(nodes[node], facts[u, 2] - o), 1.0)
             given, shares = (lengths, certain) if known else (spread, weights)
-            place = _general_row(own, count, cap[row], b, given, shares, o, share, window, found, variance)
+            place = _general_row(own, count, cap[row], facts[u, 7], b, given, shares, o, share, window, found, variance)
         if place < 0.0:
             continue
         position[row] = place

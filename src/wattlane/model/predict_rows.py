@@ -39,6 +39,10 @@ GPU_MEMORY_UTILIZATION = 0.9
 CONFORMAL = {"power_w": ("power", 0), "itl_s": ("itl", 1), "energy_j_per_output_token": ("energy", 4)}
 PREFILL_NOTE = "prefill_j_per_token is not validated against serving measurements"
 CAP_NOTE = "the clock a power cap forces rests on priors, not on measurements"
+PIPELINE_NOTE = (
+    "a pipeline of s equal stages streams its weights once for each of s parts of the batch, in the time of one; with "
+    "fewer than s sequences a stage waits 1 - batch/s of the time, at loaded idle watts"
+)
 EXPERTS_NOTE = "experts are taken as unevenly loaded as in the fitted deployments"
 
 Floats = NDArray[np.float64]
@@ -90,6 +94,8 @@ class Deployed:
             found.append(f"the effect of {self.case.clock_hz:.4g} Hz is a prior, not measured: {SOURCE}")
         if self.capped:
             found.append(f"{CAP_NOTE}: {SOURCE}")
+        if self.case.pipeline_parallel > 1:
+            found.append(PIPELINE_NOTE)
         if self.case.model.is_moe:
             found.append(EXPERTS_NOTE)
         return tuple(found)
@@ -109,7 +115,7 @@ class Deployed:
     def far(self) -> tuple[str, ...]:
         """Properties of the deployment too far outside the calibrated range."""
         limits = self.profile.family(self.case).range
-        asked = {"active_params": self.case.model.active_params, "num_gpus": float(self.case.tensor_parallel)}
+        asked = {"active_params": self.case.model.active_params, "num_gpus": float(self.case.num_gpus)}
         return tuple(
             _against(name, value, limits[name])
             for name, value in asked.items()
@@ -170,7 +176,7 @@ def answer(deployments: Sequence[Deployed], asked: Asked) -> Answer:
         _check_against(whole, index, asked, found)
     index[[*found.bad, *found.far]] = -1
     replicas = np.array([d.data_parallel for d in whole] + [1.0])[index]
-    gpus = np.array([float(d.case.tensor_parallel) for d in whole] + [1.0])[index]
+    gpus = np.array([float(d.case.num_gpus) for d in whole] + [1.0])[index]
     caps = np.where(np.isnan(asked.power_cap_w), np.inf, asked.power_cap_w * gpus)
     if not whole:
         return found
@@ -255,7 +261,7 @@ def _check_against(whole: Sequence[Deployed], index: NDArray[np.int64], asked: A
 
 
 def _boards(d: Deployed) -> str:
-    return f"{d.data_parallel * d.case.tensor_parallel} x {d.case.gpu.name}"
+    return f"{d.data_parallel * d.case.num_gpus} x {d.case.gpu.name}"
 
 
 def _check_caps(whole: Sequence[Deployed], index: NDArray[np.int64], asked: Asked, found: Answer) -> None:
@@ -289,7 +295,7 @@ def at_the_wall(deployments: Sequence[Deployed], index: NDArray[np.int64], rows:
     names = ("wall_power_w", "wall_energy_j_per_output_token")
     out = {f"{name}{end}": np.full(len(index), np.nan) for name in names for end in ("", "_lo", "_hi")}
     out["wall_alone_w"] = np.full(len(index), np.nan)
-    gpus = np.array([float(d.data_parallel * d.case.tensor_parallel) for d in deployments] + [np.nan])[index]
+    gpus = np.array([float(d.data_parallel * d.case.num_gpus) for d in deployments] + [np.nan])[index]
     boards = [d.case.gpu.name for d in deployments]
     for name in dict.fromkeys(boards):
         mine = np.array([board == name for board in boards] + [False])[index] & ~np.isnan(rows.mean[0])

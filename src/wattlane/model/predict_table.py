@@ -4,8 +4,9 @@ Columns in (others are carried through):
 
     model or model_config       name in the catalogue, or path of a config.json, relative to the table's folder
     gpu, batch, output_tokens   batch is over the whole deployment
-    num_gpus, tp, ep, dp        tp 1 and dp 1 unless given; num_gpus is tp · dp; ep 1 or tp (unless given)
-    precision                   of the weights; bf16 unless given
+    num_gpus, tp, pp, ep, dp    tp, pp (pipeline stages) and dp 1 unless given; num_gpus is tp · pp · dp; ep 1 or tp
+                                (unless given)
+    precision, kv_precision     of the weights and of the KV cache; bf16 unless given
     input_tokens                empty: marginalised over a stated prior, and the interval holds its spread
     clock_hz, power_cap_w       of one GPU; empty: the highest clock, no cap
     engine                      empty: the profile's
@@ -40,12 +41,12 @@ from wattlane.model.predict import UNITS
 from wattlane.model.predict_rows import CONFORMAL, Asked, Deployed, answer, at_the_wall, conformal, notes_of, reasons_of
 from wattlane.model.profile import Profile, profile_for
 
-COUNTS = ("num_gpus", "tp", "ep", "dp")
-TEXTS = ("model", "model_config", "gpu", "precision", "engine")
+COUNTS = ("num_gpus", "tp", "pp", "ep", "dp")
+TEXTS = ("model", "model_config", "gpu", "precision", "kv_precision", "engine")
 NUMBERS = ("batch", "input_tokens", "output_tokens", "clock_hz", "power_cap_w")
 REQUIRED = ("gpu", "batch", "output_tokens")
 WALL = ("wall_power_w", "wall_power_w_lo", "wall_power_w_hi", "wall_alone_w")
-KEYS = ("model", "model_config", "gpu", "num_gpus", "tp", "ep", "dp", "precision", "clock_hz", "engine", "capped")
+KEYS = ("model", "model_config", "gpu", *COUNTS, "precision", "kv_precision", "clock_hz", "engine", "capped")
 RESULTS = tuple(f"{name}{end}" for name in UNITS for end in ("", "_lo", "_hi"))
 SURE = tuple(f"{name}_{end}90" for name in CONFORMAL for end in ("lo", "hi"))
 ADDED = (*RESULTS, *SURE, "forced_clock_hz", "extrapolated", "extrapolated_why", "scope", "notes", "refused")
@@ -177,11 +178,14 @@ class _Resolver:
         problems: list[str] = []
         geometry = _kept(problems, self.model, row["model"], row["model_config"])
         board = _kept(problems, self.gpu, row["gpu"])
-        tp, dp, ep = _parallel(problems, row)
+        tp, pp, dp, ep = _parallel(problems, row)
         if geometry is None or board is None or problems:
             return problems
         try:
-            case = Case(board, geometry, row["precision"] or "bf16", tp, row["clock_hz"], expert_parallel=ep)
+            case = Case(
+                board, geometry, row["precision"] or "bf16", tp, row["clock_hz"],
+                pipeline_parallel=pp, expert_parallel=ep, kv_precision=row["kv_precision"] or "bf16",
+            )  # fmt: skip
         except WattlaneError as error:
             return [str(error)]
         profile = self.profile(board.name)
@@ -216,8 +220,8 @@ def _kept(problems: list[str], find: Any, *names: Any) -> Any:
         return None
 
 
-def _parallel(problems: list[str], row: Mapping[str, Any]) -> tuple[int, int, int | None]:
-    """Return (tensor, data, expert) parallelism; what is left out follows from the rest."""
+def _parallel(problems: list[str], row: Mapping[str, Any]) -> tuple[int, int, int, int | None]:
+    """Return (tensor, pipeline, data, expert) parallelism; what is left out follows from the rest."""
     counts = {}
     for name in COUNTS:
         value = row[name]
@@ -227,14 +231,15 @@ def _parallel(problems: list[str], row: Mapping[str, Any]) -> tuple[int, int, in
             problems.append(f"{name} is {value:g}; expected a whole number of at least 1")
             continue
         counts[name] = int(value)
-    gpus, dp = counts.get("num_gpus"), counts.get("dp", 1)
-    tp = counts.get("tp", max(1, gpus // dp) if gpus else 1)
+    gpus, pp, dp = counts.get("num_gpus"), counts.get("pp", 1), counts.get("dp", 1)
+    tp = counts.get("tp", max(1, gpus // (pp * dp)) if gpus else 1)
     ep = counts.get("ep")
-    if gpus is not None and gpus != tp * dp:
-        problems.append(f"num_gpus is {gpus}; expected tp x dp = {tp} x {dp} = {tp * dp}")
+    if gpus is not None and gpus != tp * pp * dp:
+        stages = f" x pp x dp = {tp} x {pp} x {dp}" if pp > 1 else f" x dp = {tp} x {dp}"
+        problems.append(f"num_gpus is {gpus}; expected tp{stages} = {tp * pp * dp}")
     if ep not in (None, 1, tp):
         problems.append(f"ep is {ep}; expected 1 or tp, {tp}")
-    return tp, dp, ep
+    return tp, pp, dp, ep
 
 
 def _results(rows: Any) -> list[pl.Series]:

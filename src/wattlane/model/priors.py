@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
+from wattlane.core.facts.gpus import Gpu
 from wattlane.model.fit_phase import Prior
+from wattlane.model.kernel_power import kernel_power_priors
 
 PRIORS = {
     "eta_weights": Prior(0.80, 0.10, 0.05),
@@ -59,4 +63,28 @@ def priors(kernels: Mapping[str, float] | None = None, *, other_software: bool =
     if other_software:
         out |= {name: replace(out[name], own=OTHER_SOFTWARE_SD) for name in SOFTWARE}
         out |= {name: replace(out[name], own=OTHER_KERNELS_SD) for name in EXPERT_KERNELS}
+    return out
+
+
+def with_kernel_power(known: Mapping[str, Prior], board: Gpu) -> dict[str, Prior]:
+    """Return priors with the law of kernel power on `board` as further evidence of watts and joules.
+
+    Two independent beliefs of one log parameter are weighed by their precision; a platform's own deviation stays.
+    """
+    kernels = kernel_power_priors(board)
+    (static_w, static_sd), (flop_j, flop_sd), (narrow_j, narrow_sd) = (
+        kernels[name] for name in ("static_w", "flop_j", "flop_j_fp8")
+    )
+    found = {
+        "busy_share": (static_w / board.tdp_w, static_sd),
+        "byte_j": kernels["byte_j"],
+        "flop_j": (flop_j, flop_sd),
+        "flop_fp8": (narrow_j / flop_j, float(np.hypot(flop_sd, narrow_sd))),
+    }
+    out = dict(known)
+    for name, (centre, sd) in found.items():
+        before = known[name]
+        mine, theirs = before.wide**-2, sd**-2
+        log = (mine * np.log(before.centre) + theirs * np.log(centre)) / (mine + theirs)
+        out[name] = replace(before, centre=float(np.exp(log)), wide=float((mine + theirs) ** -0.5))
     return out

@@ -44,7 +44,9 @@ class Family:
     """One fitted parameter set. `group_sd_*` is how far a new architecture's time or power may be off (log).
 
     `deviation_sd` is how far each log parameter may be off on a GPU or engine the fit never saw; `conformal` holds
-    split-conformal half-widths by `CONFORMAL_KINDS`, of left-out architectures.
+    split-conformal half-widths by `CONFORMAL_KINDS`, of left-out architectures. `within_sd` is how far one
+    configuration may be off its architecture's mean error (log), by the same kinds: a prediction's, not a plan's, who
+    compares configurations of one architecture.
     """
 
     parameters: Mapping[str, float]
@@ -57,6 +59,13 @@ class Family:
     precisions: tuple[str, ...] = ()
     deviation_sd: Mapping[str, float] = field(default_factory=dict)
     conformal: Mapping[str, Conformal] = field(default_factory=dict)
+    within_sd: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def within(self) -> tuple[float, float, float]:
+        """`within_sd` in the order of `CONFORMAL_KINDS`, 0 where it is not known."""
+        power, itl, energy = (self.within_sd.get(kind, 0.0) for kind in CONFORMAL_KINDS)
+        return power, itl, energy
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +187,7 @@ def write_profile(profile: Profile, path: Path) -> None:
                 kind: {"half_width_log": short(c.half_width_log), "groups": c.groups, "level": CONFORMAL_LEVEL}
                 for kind, c in f.conformal.items()
             },
+            "within_sd": {name: short(sd) for name, sd in f.within_sd.items()},
             "residuals": dict(f.residuals),
         }
         for kind, f in profile.families.items()
@@ -210,9 +220,13 @@ def _family_problems(part: Any) -> Iterator[str]:
     rows = covariance if isinstance(covariance, list) else []
     if "covariance_log" in part and [len(r) if isinstance(r, list) else 0 for r in rows] != [size] * size:
         yield f"covariance_log is not {size} rows of {size} numbers"
-    for key in ("group_sd_time", "group_sd_power"):
-        if key in part and not (_is_number(part[key]) and part[key] >= 0):
-            yield f"{key} is {part[key]!r}; expected a number of at least 0"
+    spreads = {key: part[key] for key in ("group_sd_time", "group_sd_power") if key in part}
+    for key, sd in {
+        **spreads,
+        **{f"within_sd of {kind}": sd for kind, sd in part.get("within_sd", {}).items()},
+    }.items():
+        if not (_is_number(sd) and sd >= 0):
+            yield f"{key} is {sd!r}; expected a number of at least 0"
     limits = part.get("range", {})
     conformal = part.get("conformal", {})
     for kind, width in conformal.items() if isinstance(conformal, dict) else [("?", conformal)]:
@@ -256,6 +270,7 @@ def read_profile(path: Path) -> Profile:
                 name: Conformal(float(width["half_width_log"]), int(width["groups"]))
                 for name, width in part.get("conformal", {}).items()
             },
+            within_sd={name: float(sd) for name, sd in part.get("within_sd", {}).items()},
         )
         for kind, part in body["families"].items()
     }

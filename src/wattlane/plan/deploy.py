@@ -26,6 +26,8 @@ def serve_line(d: Deployment, others: tuple[str, ...] = (), explicit: bool = Tru
     words = [f"vllm serve {shlex.quote(d.model)}"]
     if d.tensor_parallel > 1:
         words.append(f"--tensor-parallel-size {d.tensor_parallel}")
+    if d.pipeline_parallel > 1:
+        words.append(f"--pipeline-parallel-size {d.pipeline_parallel}")
     if explicit:
         words.append(f"--max-num-seqs {d.max_num_seqs}")
         words.append(f"--max-num-batched-tokens {d.max_num_batched_tokens}")
@@ -88,6 +90,7 @@ CHANGES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("max_num_batched_tokens", "--max-num-batched-tokens", _plain),
     ("replicas", "replicas", _plain),
     ("tensor_parallel", "--tensor-parallel-size", _plain),
+    ("pipeline_parallel", "--pipeline-parallel-size", _plain),
     ("gpu_memory_utilization", "--gpu-memory-utilization", _plain),
     ("release_window_s", "release window", _milliseconds),
     ("clock_hz", "SM clock (privileged)", _megahertz),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +47,10 @@ def predict(
     output: Annotated[float | None, typer.Option(help="Mean output tokens of a request.")] = None,
     precision: Annotated[str, typer.Option(help="Of the weights: bf16, fp8, mxfp4, ...")] = "bf16",
     tp: Annotated[int, typer.Option(help="GPUs of a replica (tensor parallel).", min=1)] = 1,
+    pp: Annotated[int, typer.Option(help="Stages of a replica (pipeline parallel), each of tp GPUs.", min=1)] = 1,
+    ep: Annotated[int | None, typer.Option(help="GPUs whole experts are spread over: tp, or 1 splits each.")] = None,
     dp: Annotated[int, typer.Option(help="Replicas (data parallel).", min=1)] = 1,
+    kv_precision: Annotated[str, typer.Option(help="Of the KV cache: bf16, fp8, ...")] = "bf16",
     clock_mhz: Annotated[
         float | None, typer.Option("--clock-mhz", "--clock", help="SM clock in MHz; the highest if left out.")
     ] = None,
@@ -56,12 +59,9 @@ def predict(
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="A profile file, asked instead of the shipped one.")] = None,
     law: Annotated[Path | None, typer.Option(help="A law file of wattlane fit, asked instead of a profile.")] = None,
-    scope: Annotated[
-        str, typer.Option(help="gpu, or wall: watts and joules of whole servers beside the GPUs'.")
-    ] = "gpu",
+    scope: Annotated[str, typer.Option(help="gpu, or wall: watts and joules of whole servers beside them.")] = "gpu",
     regime: Annotated[
-        bool,
-        typer.Option("--regime", help="Say what each phase waits for and which knobs pay; -o writes regimes.json."),
+        bool, typer.Option("--regime", help="What each phase waits for, which knobs pay; -o writes regimes.json.")
     ] = False,
     draws: Annotated[int, typer.Option(help="Intervals from so many seeded draws; 0: the delta method.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.", min=0)] = 0,
@@ -70,8 +70,8 @@ def predict(
     """Predict steady serving of a model on a GPU, each value with its 95 % interval; all of it is modelled.
 
     One case by flags, or many by table: columns model (or model_config), gpu, batch, output_tokens; optional num_gpus,
-    tp, ep, dp, precision, input_tokens, clock_hz, power_cap_w, engine. With --law, energy and runtime of one request
-    from a fitted law file.
+    tp, pp, ep, dp, precision, kv_precision, input_tokens, clock_hz, power_cap_w, engine. With --law, energy and runtime
+    of one request from a fitted law file.
 
     Examples: wattlane predict --model Llama-3.1-8B-Instruct --gpu H100 --batch 64 --input 1024 --output 256 ·
     wattlane predict cases.csv -o predictions.parquet
@@ -86,7 +86,8 @@ def predict(
         return
     from wattlane.model.predict import predict as predicted
 
-    case, own = _case(model, gpu, profile, precision, tp, clock_mhz)
+    split = {"pipeline_parallel": pp, "expert_parallel": ep, "kv_precision": kv_precision}
+    case, own = _case(model, gpu, profile, (precision, tp, clock_mhz), split)
     if regime:
         _regime(case, own, (batch, input, output), out, as_json)
         return
@@ -96,7 +97,11 @@ def predict(
 
 
 def _case(
-    model: str | None, gpu: str | None, profile: Path | None, precision: str, tp: int, clock_mhz: float | None
+    model: str | None,
+    gpu: str | None,
+    profile: Path | None,
+    usual: tuple[str, int, float | None],
+    split: Mapping[str, Any],
 ) -> tuple[Case, Profile | None]:
     from wattlane.core.facts import gpus
     from wattlane.core.facts.config import resolve_model
@@ -107,8 +112,11 @@ def _case(
     gpu = own.gpu if own is not None and gpu is None else gpu
     if model is None or gpu is None:
         raise InputError("predict: found no --model or no --gpu; expected both, or a law file with --law")
+    precision, tp, clock_mhz = usual
+    if split["expert_parallel"] not in (None, 1, tp):
+        raise InputError(f"predict: --ep is {split['expert_parallel']}; expected 1 or --tp, {tp}")
     clock_hz = None if clock_mhz is None else clock_mhz * 1e6
-    return Case(gpus.gpu(gpu), resolve_model(model), precision, tp, clock_hz), own
+    return Case(gpus.gpu(gpu), resolve_model(model), precision, tp, clock_hz, **split), own
 
 
 def _regime(

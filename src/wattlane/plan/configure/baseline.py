@@ -1,5 +1,7 @@
 """What a saving is measured against: one pool for everything, the widest instances at the maximum clock, all day.
 
+Widest: the most GPUs by tensor parallelism with the fewest pipeline stages that fit.
+
 As many of them as given (a service sized for its peak), or the fewest that keep every class' share on the whole trace.
 GPUs of that type which it does not use are parked, as in the plan; other types are parked all day. (SinglePool of
 DynamoLLM, arXiv 2408.00741.)
@@ -74,10 +76,11 @@ def _widest(setting: Setting) -> int:
     fits = [n for n, i in enumerate(setting.instances) if i is not None]
     first = setting.options[fits[0]]
 
-    def rank(n: int) -> tuple[bool, int, int, int]:
+    def rank(n: int) -> tuple[bool, int, int, bool, int, int]:
         d = setting.options[n].deployment
         plain = d.clock_hz is None and d.power_cap_w is None and d.release_window_s == 0
-        return plain, d.tensor_parallel, d.max_num_seqs, d.max_num_batched_tokens
+        whole = d.expert_parallel in (None, d.tensor_parallel)
+        return plain, -d.pipeline_parallel, d.tensor_parallel, whole, d.max_num_seqs, d.max_num_batched_tokens
 
     same = [
         n

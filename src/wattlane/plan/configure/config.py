@@ -124,9 +124,15 @@ class QualitySection(Section):
 
 
 class KnobsSection(Section):
-    """Values of the knobs; `uncontrollable` names those that cannot be turned here, with the reason."""
+    """Values of the knobs; `uncontrollable` names those that cannot be turned here, with the reason.
+
+    `expert_parallel` holds degrees: as many GPUs as a stage has hold whole experts, 1 splits every expert over them;
+    empty, or a dense model: whole experts. Other degrees are no deployment of the law and are passed over.
+    """
 
     tensor_parallel: Listed[int] = (1, 2, 4, 8)
+    pipeline_parallel: Listed[int] = (1,)
+    expert_parallel: Listed[int] = ()
     max_num_seqs: Listed[int] = (32, 64, 128)
     max_num_batched_tokens: Listed[int] = (2048,)
     clock_steps: int = Field(default=7, ge=1, le=60)

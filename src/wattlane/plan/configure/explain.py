@@ -24,7 +24,9 @@ DEFAULTS = {
     "clock_hz": pl.col("clock_hz").is_null(),
     "power_cap_w": pl.col("power_cap_w").is_null(),
     "release_window_s": pl.col("release_window_s") == 0.0,
-    "tensor_parallel": pl.col("gpus") == pl.col("gpus").max().over("fleet"),
+    "tensor_parallel": pl.col("tensor_parallel") == pl.col("tensor_parallel").max().over("fleet"),
+    "pipeline_parallel": pl.col("pipeline_parallel") == pl.col("pipeline_parallel").min().over("fleet"),
+    "expert_parallel": pl.col("expert_parallel") == pl.col("tensor_parallel"),
     "max_num_seqs": pl.col("max_num_seqs") == pl.col("max_num_seqs").max(),
 }
 
@@ -91,8 +93,9 @@ def _binding(kept: Kept) -> Iterator[str]:
 
 def _parts(kept: Kept) -> Iterator[Part]:
     whole, _ = relaxation.relaxed(kept.problem)
+    table = _with_parallelism(kept.table)
     for knob, left in DEFAULTS.items():
-        rows = np.flatnonzero(kept.table.select(left.alias("left"))["left"].to_numpy())
+        rows = np.flatnonzero(table.select(left.alias("left"))["left"].to_numpy())
         if len(rows) == len(kept.problem.modes):
             continue
         fewer = replace(kept.problem, modes=kept.problem.modes.take(rows)) if len(rows) else None
@@ -101,6 +104,16 @@ def _parts(kept: Kept) -> Iterator[Part]:
             yield Part(knob, None)
         else:
             yield Part(knob, solved.objective / whole.objective - 1.0)
+
+
+def _with_parallelism(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the map with its parallelism spelled out; one written without it knew tensor parallelism alone."""
+    if "tensor_parallel" in table.columns:
+        return table
+    gpus = pl.col("gpus")
+    return table.with_columns(
+        gpus.alias("tensor_parallel"), pl.lit(1).alias("pipeline_parallel"), gpus.alias("expert_parallel")
+    )
 
 
 def _ties(kept: Kept) -> Iterator[str]:

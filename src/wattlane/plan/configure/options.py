@@ -27,6 +27,8 @@ class Knob:
 
 CHANGES = {
     "tensor_parallel": "restart",
+    "pipeline_parallel": "restart",
+    "expert_parallel": "restart",
     "precision": "restart",
     "model": "restart",
     "max_num_seqs": "routing",
@@ -49,7 +51,7 @@ class Option:
     @property
     def gpus(self) -> int:
         """GPUs one instance takes."""
-        return self.deployment.tensor_parallel
+        return self.deployment.gpus
 
 
 def excluded(knobs: Sequence[Knob]) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def enumerate_options(fleet: int, gpu: str, knobs: Sequence[Knob], first_shape: 
     """Return every combination of the knobs' usable values on one entry of the fleet.
 
     Settings that need a restart make a shape; the others share its process. Token budgets below the batch limit are
-    left out, the engine refuses them.
+    left out, the engine refuses them; so are degrees of expert parallelism that are neither 1 nor the GPUs of a stage.
 
     Raises:
         InputError: a knob twice, without values, or unknown; all problems together.
@@ -84,6 +86,8 @@ def enumerate_options(fleet: int, gpu: str, knobs: Sequence[Knob], first_shape: 
     for values in itertools.product(*(usable(k) for k in knobs)):
         setting = dict(zip(names, values, strict=True))
         if setting.get("max_num_seqs", 1) > setting.get("max_num_batched_tokens", 2**31):
+            continue
+        if setting.get("expert_parallel") not in (None, 1, setting.get("tensor_parallel", 1)):
             continue
         process = tuple(setting[n] for n in names if CHANGES[n] == "restart")
         shape = shapes.setdefault(process, first_shape + len(shapes))

@@ -18,7 +18,7 @@ from wattlane.core.workload import Workload
 from wattlane.model.steady import steady
 from wattlane.plan.configure.options import Option
 from wattlane.plan.configure.problem import Modes
-from wattlane.plan.configure.replaying import Instance, attaining, keeps, mean_power_w
+from wattlane.plan.configure.replaying import Instance, attaining, keeps, mean_power_w, ttft_s
 from wattlane.plan.configure.slo import ClassSlo
 from wattlane.plan.pool import workers
 from wattlane.sim import fleet
@@ -99,9 +99,9 @@ def rows_of(pool: Pool, number: int, option: int, instance: Instance) -> list[Ro
         run, met, kept = at(low * load)
         # a lower rate may miss by chance what a higher one keeps; such a level is not promised
         if kept:
-            ttft_s = float(np.quantile(fleet.ttft_s(run), 0.99))
+            first_s = float(np.quantile(ttft_s(run), 0.99))
             tbt_s = fleet.tbt_quantile_s(run, 0.99)
-            found.append(Row(number, option, load, low * load, mean_power_w(run), float(met.mean()), ttft_s, tbt_s))
+            found.append(Row(number, option, load, low * load, mean_power_w(run), float(met.mean()), first_s, tbt_s))
     return found
 
 
@@ -159,6 +159,9 @@ def table(rows: Sequence[Row], options: Sequence[Option], pools: Sequence[str]) 
             "shape": [o.shape for o in chosen],
             "gpu": [o.deployment.gpu for o in chosen],
             "gpus": [o.gpus for o in chosen],
+            "tensor_parallel": [o.deployment.tensor_parallel for o in chosen],
+            "pipeline_parallel": [o.deployment.pipeline_parallel for o in chosen],
+            "expert_parallel": [o.deployment.expert_parallel or o.deployment.tensor_parallel for o in chosen],
             "model": [o.deployment.model for o in chosen],
             "precision": [o.deployment.precision for o in chosen],
             "max_num_seqs": [o.deployment.max_num_seqs for o in chosen],

@@ -138,10 +138,15 @@ class Plan:
             b = self.baseline
             yield (
                 f"  {self.saving_fraction:.1%} less energy than {b.instances} x {b.option.deployment.gpu} "
-                f"TP{b.option.gpus} at maximum clock in one pool ({b.verified.attained:.2%} in time)"
+                f"{_split(b)} at maximum clock in one pool ({b.verified.attained:.2%} in time)"
             )
         for words in self.setting.left_alone:
             yield f"  left alone: {words}"
+
+
+def _split(b: Baseline) -> str:
+    d = b.option.deployment
+    return f"TP{d.tensor_parallel}" + (f" PP{d.pipeline_parallel}" if d.pipeline_parallel > 1 else "")
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

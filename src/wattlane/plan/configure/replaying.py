@@ -1,4 +1,8 @@
-"""One instance under a steady stream of its pool's requests, by replay: who attains, and what it draws."""
+"""One instance under a steady stream of its pool's requests, by replay: who attains, and what it draws.
+
+A pipeline replays as rounds, in each of which all stages work on parts of the batch. A prompt's last chunk is one part:
+it passes the stages one after the other, which a round does not show. `behind_s` adds it to its time to first token.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +34,43 @@ class Instance:
     kv_capacity_tokens: int
     kv_block_tokens: int = 16
 
+    @property
+    def stages(self) -> int:
+        """Stages of its pipeline."""
+        return self.deployment.pipeline_parallel
+
     def replay(self, workload: Workload) -> Replay:
         """Return what the instance makes of `workload`."""
         return fleet.replay(workload, self.deployment, self.law, self.kv_capacity_tokens, self.kv_block_tokens)
+
+
+def behind_s(run: Replay, rows: NDArray[np.int64]) -> Floats:
+    """Return the seconds by which the last chunk of each prompt in `rows` is later than its round ends, (n,)."""
+    stages = run.deployment.pipeline_parallel
+    if stages == 1:
+        return np.zeros(len(rows))
+    chunk = np.minimum(run.workload.input_tokens[rows], run.deployment.max_num_batched_tokens).astype(float)
+    lengths, which = np.unique(chunk, return_inverse=True)
+
+    def seconds(passes: int) -> Floats:
+        return np.array([it.cost(run.law, passes * n, passes * n * n / 2.0, 0.0, 0.0)[0] for n in lengths.tolist()])
+
+    late: Floats = (seconds(stages) - seconds(1))[which]
+    return late
+
+
+def ttft_s(run: Replay) -> Floats:
+    """Return the time from arrival to first token of every served request, pipelines passed through."""
+    parts = [behind_s(run, r.rows[r.served]) for r in run.replicas]
+    return fleet.ttft_s(run) + np.concatenate(parts) if parts else fleet.ttft_s(run)
 
 
 def attaining(run: Replay, slos: Sequence[ClassSlo], of_class: NDArray[np.int64]) -> Mask:
     """Return which requests met every target of their class, (n,); refused ones did not."""
     out = np.zeros(len(run.workload), bool)
     for r in run.replicas:
-        arrival = run.workload.arrival_s[r.rows]
+        # a first token that is late by so much is that of a request which came so much earlier
+        arrival = run.workload.arrival_s[r.rows] - behind_s(run, r.rows)
         for c in np.unique(of_class[r.rows]).tolist():
             mine, slo = of_class[r.rows] == c, slos[c]
             met = scoring.attains(r.record, r.first, arrival, r.requests, slo.ttft_s, slo.tbt_s).astype(bool)

@@ -22,7 +22,7 @@ from wattlane.model import iteration as it
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
 from wattlane.plan.configure import classes, demand
-from wattlane.plan.configure.config import Configure, FleetSection
+from wattlane.plan.configure.config import Configure, FleetSection, ModelSection
 from wattlane.plan.configure.options import Knob, Option, enumerate_options, excluded
 from wattlane.plan.configure.performance import Pool, Row, modes
 from wattlane.plan.configure.problem import Floats, Ints, Problem
@@ -130,7 +130,7 @@ def _options(
     alone: tuple[str, ...] = ()
     for number, board in enumerate(boards):
         for section, model in zip(asked.models, models, strict=True):
-            knobs = _knobs(asked, board, section.name, section.precision)
+            knobs = _knobs(asked, board, model, section)
             alone = excluded(knobs)
             found = enumerate_options(number, board.name, knobs, 1 + max((o.shape for o in options), default=-1))
             options += found
@@ -138,13 +138,15 @@ def _options(
     return options, instances, alone
 
 
-def _knobs(asked: Configure, board: Gpu, model: str, precision: str) -> list[Knob]:
+def _knobs(asked: Configure, board: Gpu, model: Model, section: ModelSection) -> list[Knob]:
     given = asked.knobs
     caps = (None, *(round(share * board.tdp_w, 1) for share in given.power_cap_share))
     values = {
-        "model": (model,),
-        "precision": (precision,),
+        "model": (section.name,),
+        "precision": (section.precision,),
         "tensor_parallel": given.tensor_parallel,
+        "pipeline_parallel": given.pipeline_parallel,
+        "expert_parallel": given.expert_parallel if model.is_moe and given.expert_parallel else (None,),
         "max_num_seqs": given.max_num_seqs,
         "max_num_batched_tokens": given.max_num_batched_tokens,
         "clock_hz": clock_grid(board, given.clock_steps),
@@ -161,14 +163,17 @@ def _knobs(asked: Configure, board: Gpu, model: str, precision: str) -> list[Kno
 
 def _instance(option: Option, board: Gpu, model: Model) -> Instance | None:
     d = option.deployment
-    case = Case(board, model, d.precision, d.tensor_parallel, d.clock_hz)
+    case = Case(
+        board, model, d.precision, d.tensor_parallel, d.clock_hz,
+        pipeline_parallel=d.pipeline_parallel, expert_parallel=d.expert_parallel,
+    )  # fmt: skip
     try:
         capacity = case.kv_capacity_tokens(d.gpu_memory_utilization)
     except InputError:
         return None  # does not fit so few GPUs
     law = profile_for(board).law(case)
     if d.power_cap_w is not None:
-        law[it.LIMIT_W] = min(law[it.LIMIT_W], d.tensor_parallel * d.power_cap_w)
+        law[it.LIMIT_W] = min(law[it.LIMIT_W], d.gpus * d.power_cap_w)
     return Instance(d, law, capacity, engine_defaults("vllm", board).kv_block_tokens)
 
 
@@ -181,12 +186,12 @@ def _slos(
 ) -> tuple[ClassSlo, ...]:
     given = asked.slo
     if given.isolated_factor is not None:
-        law = _reference(options, instances, given.isolated_tensor_parallel).law
+        alone_on = _reference(options, instances, given.isolated_tensor_parallel)
         alone = []
         for c in range(len(classes.NAMES)):
             rows = np.flatnonzero(of_class == c)
             mine = workload.take(rows, workload.arrival_s[rows]) if len(rows) else workload
-            alone.append(times(given.isolated_factor, isolated(law, mine), given.attainment))
+            alone.append(times(given.isolated_factor, isolated(alone_on.law, mine, alone_on.stages), given.attainment))
         return tuple(alone)
     found = []
     for name in classes.NAMES:
@@ -207,12 +212,13 @@ def _reference(
     fits = [(o, i) for o, i in zip(options, instances, strict=True) if i is not None and o.deployment.clock_hz is None]
     first = fits[0][0]
     same = [(o, i) for o, i in fits if o.fleet == first.fleet and o.deployment.model == first.deployment.model]
-    wanted = min(o.gpus for o, _ in same) if tensor_parallel is None else tensor_parallel
-    for option, instance in same:
-        if option.gpus == wanted:
-            return instance
+    stages = min(o.deployment.pipeline_parallel for o, _ in same)
+    width = {o.deployment.tensor_parallel: i for o, i in reversed(same) if o.deployment.pipeline_parallel == stages}
+    wanted = min(width) if tensor_parallel is None else tensor_parallel
+    if wanted in width:
+        return width[wanted]
     raise InputError(
-        f"slo.isolated_tensor_parallel is {wanted}; expected one of {sorted({o.gpus for o, _ in same})}, with which "
+        f"slo.isolated_tensor_parallel is {wanted}; expected one of {sorted(width)}, with which "
         f"{first.deployment.model} fits on {first.deployment.gpu}"
     )
 

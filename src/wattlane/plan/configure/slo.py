@@ -56,11 +56,14 @@ class Isolated:
     e2e_s: float
 
 
-def isolated(law: NDArray[np.float64], workload: Workload) -> Isolated:
-    """Return what a request with the 99th percentile lengths of `workload` takes alone under `law`."""
+def isolated(law: NDArray[np.float64], workload: Workload, stages: int = 1) -> Isolated:
+    """Return what a request with the 99th percentile lengths of `workload` takes alone under `law`.
+
+    Its prompt passes the stages of a pipeline one after the other.
+    """
     prompt = float(np.percentile(workload.input_tokens, TAIL))
     answer = float(np.percentile(workload.output_tokens, TAIL))
-    first, _ = it.cost(law, prompt, prompt * (prompt + 1) / 2, 0.0, 0.0)
+    first, _ = it.cost(law, stages * prompt, stages * prompt * (prompt + 1) / 2, 0.0, 0.0)
     step, _ = it.cost(law, 0.0, 0.0, 1.0, prompt + answer)
     return Isolated(first, step, first + step * (answer - 1.0))
 
