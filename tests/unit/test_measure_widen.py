@@ -31,11 +31,11 @@ COARSE = CardSensor(tick_s=0.1, tick_phase_s=0.03)
 
 
 class Card:
-    """Idle at 60 W for the idle window, which begins with the first read, then a wave about 300 W."""
+    """Idle at 60 W for the idle window (0.05 to 0.25 s after the first read), then a wave about 300 W."""
 
     def __init__(self):
         wave = square_wave(280, 320, 0.37, 60)
-        self.load = steps("idle, then busy", [0.0, *(wave.edges_s + 0.22)], [60.0, *wave.start_w])
+        self.load = steps("idle, then busy", [0.0, *(wave.edges_s + 0.28)], [60.0, *wave.start_w])
         self.card = None
 
     def read(self):
