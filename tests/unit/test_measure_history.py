@@ -122,7 +122,7 @@ def test_a_saved_history_is_a_record_that_other_tools_results_are_joined_to(kept
     result.write_text("\n".join(map(json.dumps, lines)))
     joined = join(result, tmp_path)
     assert joined.energy.energy_j == pytest.approx(2 * 500.0 * 500.0, rel=0.02)
-    assert joined.energy_j_per_output_token == pytest.approx(5000.0, rel=0.02)
+    assert joined.per_output_token.energy_j == pytest.approx(5000.0, rel=0.02)
     bench = {
         "start_times": [5.0],
         "ttfts": [0.1],
