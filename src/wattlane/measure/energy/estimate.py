@@ -127,8 +127,9 @@ def window_energy(
     hidden_j = 0.0
     signs: tuple[str, ...] = ()
     if power is not None:
-        average_w = None if record.averaged_s > 0 else record.average_w
-        found = find_aliasing(power, record.power_times_s, average_w, load_period_s=load_period_s, check=check)
+        # a running mean hides nothing from its samples: what it says besides is its lag
+        told = (None, None) if record.averaged_s > 0 else (record.average_w, check)
+        found = find_aliasing(power, record.power_times_s, told[0], load_period_s=load_period_s, check=told[1])
         signs = found.reasons
         if signs:
             limits_w = _limits_w(record, sensor)
