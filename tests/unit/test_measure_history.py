@@ -90,7 +90,7 @@ def test_gpus_of_several_hosts_are_worked_out_apart_and_rows_of_mig_count_once(k
     )
     assert gains[0] == pytest.approx(sum(gains[1:]))
     assert lags[0] == pytest.approx(sum(lags[1:]))
-    assert found.total.own_half_j < sum(one.own_half_j for one in found.by_gpu.values())
+    assert found.total.budget.own_half < sum(one.budget.own_half for one in found.by_gpu.values())
     with pytest.raises(InputError, match="scraped at different instants"):
         save_history("unused", read_history("http://prom:9090", START_S + 350.0, START_S + 850.0))
     one = past_energy("http://prom:9090", START_S + 350.0, START_S + 850.0, gpus=[OTHER])

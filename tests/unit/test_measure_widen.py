@@ -58,8 +58,8 @@ def test_a_short_window_is_widened_until_the_card_reaches_the_precision(tmp_path
     assert wide.valid
     assert wide.passes > 1
     assert (wide.requests, wide.output_tokens) == (2 * wide.passes, 12 * wide.passes)
-    assert wide.energy.own_half_j <= 0.02 * wide.energy.energy_j
-    assert wide.energy.own_half_j / wide.energy.energy_j < plain.energy.own_half_j / plain.energy.energy_j
+    assert wide.energy.budget.own_half <= 0.02 * wide.energy.energy_j
+    assert wide.energy.budget.own_half / wide.energy.energy_j < plain.energy.budget.own_half / plain.energy.energy_j
     [note] = [reason for reason in wide.reasons if reason.startswith("window_widened")]
     assert f"{wide.passes} passes in one window" in note
     served = read_served(tmp_path / "wide" / "served.parquet")
