@@ -75,6 +75,7 @@ def test_a_hidden_load_on_a_meter_that_knows_no_limit_is_bounded_by_zero_and_the
     made = card(load, CardSensor(duty=0.25, has_counter=False))
     found = window_energy(record(made, poll_times(0, 13, (2.0, 12.0))), 2, 12, load_period_s=0.1)
     assert found.energy_j.bounds["aliasing"] > 0.74 * found.energy_j.value
+    assert "the power limit is not known" in found.reasons[-1]
     assert found.energy_j.lo <= made.true_energy_j(2, 12) <= found.energy_j.hi
 
 

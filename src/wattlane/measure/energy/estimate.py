@@ -33,6 +33,7 @@ from wattlane.measure.readings import Reading
 
 GAP_LAGS = 3  # silences of so many refreshes of a cached source leave the energy unknown
 LAG_STEPS = 5
+NO_LIMIT = "; the power limit is not known, so that the bound ends at the highest power of the record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def window_energy(
                 counter = counter_energy(ticks, low, high, limits_w=limits_w)
             if counter is None or sensor.part_time_counter:
                 hidden_j = _hidden_j(power, limits_w)
+                signs = signs if sensor.highest_w is not None else (*signs[:-1], signs[-1] + NO_LIMIT)
     budget = _budget(counter, power, sensor.gain_sd, hidden_j)
     if record.lag_s > 0:
         shown = ticks if counter is not None else None
