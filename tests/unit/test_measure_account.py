@@ -110,14 +110,13 @@ def test_d4_gross_and_net_are_both_kept_and_net_is_gross_minus_idle_exactly():
 def test_windows_of_one_card_differ_by_their_random_parts_alone():
     energy = Energy(Budget(1000.0, {"tick": 30.0 / Z}, {"sensor_gain": 40.0 / Z}))
     assert (energy.energy_j_lo, energy.energy_j_hi) == (pytest.approx(950), pytest.approx(1050))
-    assert energy.own_half_j == pytest.approx(30)
-    assert ABSENT.own_half_j is None
+    assert energy.budget.own_half == pytest.approx(30)
 
 
 def test_a_bound_is_in_the_window_s_own_error_in_full_and_not_mixed_with_the_gain():
     """sqrt(half² − gain²) would give 46 J here: bounds add to the interval, they are no part of its squares."""
     energy = Energy(Budget(4000.0, {"tick": 1.0 / Z}, {"sensor_gain": 100.0 / Z}, {"lag": 10.0}))
-    assert energy.own_half_j == pytest.approx(11)
+    assert energy.budget.own_half == pytest.approx(11)
     about = energy.as_dict()
     assert (about["random_half_j"], about["bounds_j"]) == (pytest.approx(1), 10)
 

@@ -81,6 +81,11 @@ def test_unknown_engines_and_options_list_what_is_known() -> None:
         TransformersInProcess(parse_spec("transformers-inprocess:quantization=int4"))
 
 
+def test_a_model_file_that_is_not_there_is_named_and_no_trace_of_the_server_shown() -> None:
+    with pytest.raises(InputError, match=r"model is 'no\.gguf'; expected a GGUF file"):
+        open_engine("xllamacpp:model=no.gguf").__enter__()
+
+
 def test_cores_are_read_and_checked() -> None:
     assert core_set("") is None
     assert core_set("0") == {0}

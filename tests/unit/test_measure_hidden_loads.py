@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wattlane.measure.energy.aliasing import bound_j, find_aliasing, in_step
-from wattlane.measure.energy.estimate import Sensor, to_record, window_energy
+from wattlane.measure.energy.estimate import Record, Sensor, to_record, window_energy
 from wattlane.measure.energy.integrate import PowerEnergy
 from wattlane.measure.meters.card import PERFECT, CardPriors, CardSensor, SimulatedCard
 from wattlane.measure.meters.loads import constant, square_wave, steps
@@ -75,6 +75,7 @@ def test_a_hidden_load_on_a_meter_that_knows_no_limit_is_bounded_by_zero_and_the
     made = card(load, CardSensor(duty=0.25, has_counter=False))
     found = window_energy(record(made, poll_times(0, 13, (2.0, 12.0))), 2, 12, load_period_s=0.1)
     assert found.energy_j.bounds["aliasing"] > 0.74 * found.energy_j.value
+    assert "the power limit is not known" in found.reasons[-1]
     assert found.energy_j.lo <= made.true_energy_j(2, 12) <= found.energy_j.hi
 
 
@@ -132,6 +133,17 @@ def test_power_that_is_a_running_mean_is_moved_back_and_its_smeared_edges_are_in
         assert ("averaging" in found.energy_j.bounds) is True
         held += abs(found.energy_j.value / sensor.gain - made.true_energy_j(start_s, end_s)) <= found.energy_j.own_half
     assert held >= 0.9 * n
+
+
+def test_a_running_mean_that_disagrees_with_its_counter_is_named_and_not_taken_for_a_hidden_load():
+    """An exporter whose power is that of long ago: the counter is right, and its edges need no bound."""
+    polls = np.arange(0.0, 30.0, 0.5)
+    stale = np.where(polls < 25, 100.0, 400.0)
+    seen = Record(polls, 400.0 * polls, polls, stale, stale, 0.0, 1.0)
+    found = window_energy(seen, 5.0, 20.0)
+    assert [reason.split(":")[0] for reason in found.reasons] == ["sources_disagree"]
+    assert found.energy_j.value == pytest.approx(6000)
+    assert "aliasing" not in found.energy_j.bounds
 
 
 def test_a_running_mean_beside_a_counter_does_not_raise_an_alarm_in_a_short_window():

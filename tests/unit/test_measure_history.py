@@ -90,7 +90,7 @@ def test_gpus_of_several_hosts_are_worked_out_apart_and_rows_of_mig_count_once(k
     )
     assert gains[0] == pytest.approx(sum(gains[1:]))
     assert lags[0] == pytest.approx(sum(lags[1:]))
-    assert found.total.own_half_j < sum(one.own_half_j for one in found.by_gpu.values())
+    assert found.total.budget.own_half < sum(one.budget.own_half for one in found.by_gpu.values())
     with pytest.raises(InputError, match="scraped at different instants"):
         save_history("unused", read_history("http://prom:9090", START_S + 350.0, START_S + 850.0))
     one = past_energy("http://prom:9090", START_S + 350.0, START_S + 850.0, gpus=[OTHER])
@@ -122,7 +122,7 @@ def test_a_saved_history_is_a_record_that_other_tools_results_are_joined_to(kept
     result.write_text("\n".join(map(json.dumps, lines)))
     joined = join(result, tmp_path)
     assert joined.energy.energy_j == pytest.approx(2 * 500.0 * 500.0, rel=0.02)
-    assert joined.energy_j_per_output_token == pytest.approx(5000.0, rel=0.02)
+    assert joined.per_output_token.energy_j == pytest.approx(5000.0, rel=0.02)
     bench = {
         "start_times": [5.0],
         "ttfts": [0.1],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wattlane.core.errors import FileFormatError, InputError
+from wattlane.measure.account import ABSENT
 from wattlane.measure.joining import join, read_client, record
 from wattlane.measure.meters.simulated import SimulatedMeter
 
@@ -74,8 +75,9 @@ def test_each_tool_is_charged_the_energy_of_its_window(
     assert (joined.input_tokens, joined.output_tokens) == (40, 16)
     assert joined.window_s == pytest.approx(LENGTH_S, abs=1e-3)
     assert joined.energy.energy_j == pytest.approx(POWER_W * LENGTH_S, rel=0.05)
-    assert joined.energy_j_per_output_token == pytest.approx(POWER_W * LENGTH_S / 16, rel=0.05)
-    assert joined.energy_j_per_request == pytest.approx(POWER_W * LENGTH_S / 4, rel=0.05)
+    assert joined.per_output_token.energy_j == pytest.approx(POWER_W * LENGTH_S / 16, rel=0.05)
+    assert joined.per_output_token.energy_j_lo <= POWER_W * LENGTH_S / 16 <= joined.per_output_token.energy_j_hi
+    assert joined.per_request.energy_j == pytest.approx(POWER_W * LENGTH_S / 4, rel=0.05)
 
 
 def test_a_request_that_was_refused_before_it_was_sent_counts_as_failed(
@@ -122,4 +124,4 @@ def test_unknown_token_counts_stay_unknown(recorded: tuple[Path, float, float], 
     path.write_text(json.dumps(body))
     joined = join(path, recorded[0])
     assert joined.output_tokens is None
-    assert joined.energy_j_per_output_token is None
+    assert joined.per_output_token == ABSENT

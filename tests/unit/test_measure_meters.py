@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from measure_fake_nvml import FakeNvml
@@ -153,6 +154,19 @@ def test_the_picked_meter_sees_the_device_that_works(tmp_path):
     assert "no RAPL zone" in neither.reason
     zone(tmp_path, "intel-rapl:0", "package-0", 5)
     assert pick(FakeNvml(driver=False)).meter.read().source == "rapl"
+
+
+def test_gpus_that_others_compute_on_are_not_metered_where_the_engine_s_own_is_known():
+    """A shared node: process 1 works on GPU-0, which is split with MIG, and the engine on GPU-1."""
+    shared = FakeNvml(mig=(0,))
+    shared.nvmlDeviceGetComputeRunningProcesses = lambda handle: [SimpleNamespace(pid=(1, os.getpid())[handle])]
+    own = pick_meter(Habits(), shared, pid=os.getpid())
+    assert own.meter.uuids == ("GPU-1",)
+    assert own.reason.startswith("the GPU that the engine computes on: ")
+    assert "split with MIG" in pick_meter(Habits(), shared).reason
+    # a container may hide whose processes they are: then every busy card counts, and the checks have the last word
+    hidden = FakeNvml(busy=(0, 1))
+    assert pick_meter(Habits(), hidden, pid=os.getpid()).meter.uuids == ("GPU-0", "GPU-1")
 
 
 def test_simulated_counter_shows_the_true_energy_at_its_last_tick():

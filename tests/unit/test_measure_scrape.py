@@ -33,6 +33,11 @@ def test_a_brace_inside_a_label_is_part_of_the_label() -> None:
     assert read_metrics(VLLM, 1.0).kv_use == 0.25
 
 
+def test_the_share_of_several_engines_is_their_mean_and_never_above_one() -> None:
+    page = VLLM + 'vllm:kv_cache_usage_perc{engine="1"} 0.95\n'
+    assert read_metrics(page, 1.0).kv_use == pytest.approx(0.6)
+
+
 def test_what_is_not_said_is_unknown_and_not_zero() -> None:
     look = read_metrics(VLLM, 1.0)
     assert look.cache_hit_tokens is None

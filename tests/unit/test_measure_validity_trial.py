@@ -45,12 +45,12 @@ def test_a_busy_run_on_a_card_at_idle_is_quarantined_in_its_files(tmp_path):
 
 def test_the_same_run_on_a_card_that_works_is_valid(tmp_path):
     class Woken:
-        """A card whose work begins 1.05 s after the first read, when the idle window of 1 s is over."""
+        """A card whose work begins 1.4 s after the first read: the idle window of 1 s lies between rests of 0.25 s."""
 
         card = None
 
         def read(self):
-            load = loads.steps("woken", [0.0, 1.05, 60.0], [80.0, 400.0])
+            load = loads.steps("woken", [0.0, 1.4, 60.0], [80.0, 400.0])
             sensor = CardSensor(tick_s=0.02, duty=1.0, sample_period_s=0.02, noise=0.01)
             self.card = self.card or SimulatedCard(load, sensor)
             return self.card.read()

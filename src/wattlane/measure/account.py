@@ -61,11 +61,6 @@ class Energy:
         return {} if self.budget is None else self.budget.parts("j")
 
     @property
-    def own_half_j(self) -> float | None:
-        """Half-width without the sensor's gain, which is one for all windows of a card: what their differences have."""
-        return None if self.budget is None else self.budget.own_half
-
-    @property
     def is_cpu_model(self) -> bool:
         """Whether this is CPU seconds times assumed watts, which hold no idle energy."""
         return (self.source or "").startswith(CPU_MODEL)

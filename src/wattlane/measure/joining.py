@@ -28,6 +28,7 @@ from wattlane.core.errors import FileFormatError, InputError
 from wattlane.core.files import existing, read_json, read_parquet, writable, write_json, write_parquet
 from wattlane.measure.account import Energy, metered
 from wattlane.measure.meters.replay import readings_of
+from wattlane.measure.ratios import over
 from wattlane.measure.readings import Meter
 from wattlane.measure.recorder import Recorder
 from wattlane.measure.result import TELEMETRY_KIND
@@ -62,7 +63,7 @@ class ClientRun:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Energy of the window that another tool's requests span. Ratios are None where joules or tokens are not known."""
+    """Energy of the window that another tool's requests span. Ratios are absent where a count is not known."""
 
     tool: str
     requests: int
@@ -79,15 +80,14 @@ class Joined:
         return self.end_s - self.start_s
 
     @property
-    def energy_j_per_output_token(self) -> float | None:
+    def per_output_token(self) -> Energy:
         """All joules of the window, prefill and idle included, over the output tokens of completed requests."""
-        return self.energy.energy_j / self.output_tokens if self.energy.energy_j and self.output_tokens else None
+        return over(self.energy, self.output_tokens)
 
     @property
-    def energy_j_per_request(self) -> float | None:
+    def per_request(self) -> Energy:
         """All joules of the window over completed requests."""
-        done = self.requests - self.failed
-        return self.energy.energy_j / done if self.energy.energy_j and done else None
+        return over(self.energy, self.requests - self.failed)
 
 
 @contextmanager

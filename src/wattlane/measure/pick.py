@@ -16,6 +16,7 @@ from typing import Any
 
 from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.engines.base import Habits
+from wattlane.measure.meters.cpu import process_tree
 from wattlane.measure.meters.nvml import NvmlMeter, cards, connect
 from wattlane.measure.meters.rapl import RaplMeter
 from wattlane.measure.meters.trtllm import TrtllmMeter
@@ -53,10 +54,12 @@ def pick_meter(
     server_url: str | None = None,
     *,
     started: bool = True,
+    pid: int | None = None,
 ) -> Picked:
     """Return the meter for an engine of these habits; `server_url` is that of a server that may meter itself.
 
-    Before it has `started` no card is known to be its own: the meter then reads every one it might use.
+    Before it has `started` no card is known to be its own: the meter then reads every one it might use. Its process
+    `pid`, where it is ours, tells its cards from those that others compute on.
     """
     if not habits.is_local:
         own = _server(server_url)
@@ -68,7 +71,7 @@ def pick_meter(
         library = connect(nvml)
     except MeasurementError as error:
         return _without_nvml(str(error), make_rapl, started)
-    return _busy_gpus(library) if started else _all_gpus(library)
+    return _busy_gpus(library, pid) if started else _all_gpus(library)
 
 
 def _all_gpus(library: Any) -> Picked:
@@ -76,8 +79,12 @@ def _all_gpus(library: Any) -> Picked:
     return Picked(NvmlMeter(uuids, library) if uuids else None, "the driver lists no GPU" if not uuids else "every GPU")
 
 
-def _busy_gpus(library: Any) -> Picked:
+def _busy_gpus(library: Any, pid: int | None) -> Picked:
     busy = [card for card in cards(library) if card.busy_pids]
+    mine = set() if pid is None else process_tree(pid)
+    own = [card for card in busy if mine & set(card.busy_pids)]  # none in a container that hides process ids
+    which = "the GPU that the engine computes on" if len(own) == 1 else "the GPUs that the engine computes on"
+    busy, which = (own, which) if own else (busy, "every GPU with a compute process")
     if not busy:
         return Picked(
             None,
@@ -86,7 +93,7 @@ def _busy_gpus(library: Any) -> Picked:
     if any(card.is_mig for card in busy):
         return Picked(None, "the busy GPU is split with MIG: its power is the whole board's, not the engine's")
     names = ", ".join(f"{card.name} {card.uuid}" for card in busy)
-    return Picked(NvmlMeter([card.uuid for card in busy], library), f"every GPU with a compute process: {names}")
+    return Picked(NvmlMeter([card.uuid for card in busy], library), f"{which}: {names}")
 
 
 def _without_nvml(reason: str, make_rapl: MakeMeter, started: bool) -> Picked:

@@ -48,8 +48,9 @@ def per_success(energy: Energy, table: pl.DataFrame) -> PerSuccess:
     """
     done = table.filter(table["outcome"] == Outcome.COMPLETED.value)
     tokens = 0 if done["output_tokens"].null_count() else int(done["output_tokens"].sum())
-    return PerSuccess(_over(energy, len(done)), _over(energy, tokens), len(done), len(table))
+    return PerSuccess(over(energy, len(done)), over(energy, tokens), len(done), len(table))
 
 
-def _over(energy: Energy, count: int) -> Energy:
-    return ABSENT if energy.budget is None or count < 1 else replace(energy, budget=per_token(energy.budget, count))
+def over(energy: Energy, count: int | None) -> Energy:
+    """Return the energy over a count with its error; absent where either is not known or nothing was counted."""
+    return ABSENT if energy.budget is None or not count else replace(energy, budget=per_token(energy.budget, count))

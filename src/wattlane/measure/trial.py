@@ -83,7 +83,7 @@ def run(
     with engine:
         ready_s = time.monotonic()
         warm_up(engine, preparation)
-        picked = given or pick_meter(engine.habits, server_url=engine.base_url)
+        picked = given or pick_meter(engine.habits, server_url=engine.base_url, pid=engine.pid)
         recorder = Recorder(picked.meter, engine.pid)
         how = Delivery(engine.model, engine.habits, seed, concurrency, limit_s, False, engine.exit_reason, on_progress)
         with Watch.of(picked.meter) as watch, Scraper(engine.base_url) as scraper:

@@ -134,7 +134,7 @@ def measure_static(
         about = running.describe()
         _warm(running, cell.preparation, asked)
         on_gpu = str(about.get("device", "cpu")) != "cpu"
-        picked = given or pick_meter(Habits(runs_on_gpu=on_gpu))
+        picked = given or pick_meter(Habits(runs_on_gpu=on_gpu), pid=running.pid)
         recorder = Recorder(picked.meter, running.pid)
         work = _Work(load, prompts, batches, asked)
         driven = _drive(running, work, recorder, cell.precision, bool(picked.meter))

@@ -33,6 +33,7 @@ from wattlane.measure.readings import Reading
 
 GAP_LAGS = 3  # silences of so many refreshes of a cached source leave the energy unknown
 LAG_STEPS = 5
+NO_LIMIT = "; the power limit is not known, so that the bound ends at the highest power of the record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,9 @@ def window_energy(
     hidden_j = 0.0
     signs: tuple[str, ...] = ()
     if power is not None:
-        average_w = None if record.averaged_s > 0 else record.average_w
-        found = find_aliasing(power, record.power_times_s, average_w, load_period_s=load_period_s, check=check)
+        # a running mean hides nothing from its samples: what it says besides is its lag
+        told = (None, None) if record.averaged_s > 0 else (record.average_w, check)
+        found = find_aliasing(power, record.power_times_s, told[0], load_period_s=load_period_s, check=told[1])
         signs = found.reasons
         if signs:
             limits_w = _limits_w(record, sensor)
@@ -136,6 +138,7 @@ def window_energy(
                 counter = counter_energy(ticks, low, high, limits_w=limits_w)
             if counter is None or sensor.part_time_counter:
                 hidden_j = _hidden_j(power, limits_w)
+                signs = signs if sensor.highest_w is not None else (*signs[:-1], signs[-1] + NO_LIMIT)
     budget = _budget(counter, power, sensor.gain_sd, hidden_j)
     if record.lag_s > 0:
         shown = ticks if counter is not None else None

@@ -31,7 +31,7 @@ KIND = "engine"
 FILE = "engine.parquet"
 PERIOD_S = 1.0
 LIMIT_S = 2.0
-# column -> the names it has had: the first that is there is taken, summed over its labels
+# column -> the names it has had: the first that is there is taken, summed over its labels (a share is their mean)
 NAMES: Mapping[str, tuple[str, ...]] = {
     "running": ("vllm:num_requests_running", "llamacpp:requests_processing"),
     "waiting": ("vllm:num_requests_waiting", "llamacpp:requests_deferred"),
@@ -46,6 +46,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "output_tokens": ("vllm:generation_tokens_total", "llamacpp:tokens_predicted_total"),
     "preemptions": ("vllm:num_preemptions_total",),
 }
+SHARE = "kv_use"
 TOTALS = ("cache_query_tokens", "cache_hit_tokens", "input_tokens", "output_tokens", "preemptions")
 
 
@@ -66,10 +67,14 @@ class Look:
 
 def read_metrics(text: str, time_s: float) -> Look:
     """Return the look that a page of Prometheus text holds; values that are no number are left out."""
-    sums: dict[str, float] = {}
+    said: dict[str, list[float]] = {}
     for sample in samples(text):
-        sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    found = {column: next((sums[n] for n in names if n in sums), None) for column, names in NAMES.items()}
+        said.setdefault(sample.name, []).append(sample.value)
+    found: dict[str, float | None] = {}
+    for column, names in NAMES.items():
+        values = next((said[name] for name in names if name in said), None)
+        whole = None if values is None else sum(values)
+        found[column] = whole if whole is None or values is None or column != SHARE else whole / len(values)
     return Look(time_s, **found)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Self
 
+from wattlane.core.errors import InputError
 from wattlane.core.extras import require
 from wattlane.measure.engines.base import Habits
 from wattlane.measure.engines.spawned import SpawnedEngine
@@ -54,6 +56,8 @@ class XllamacppEngine(SpawnedEngine):
     def __enter__(self) -> Self:
         require("xllamacpp")
         given, size, precision = (str(self.options[name]) for name in ("model", "size", "precision"))
+        if given and not Path(given).is_file():
+            raise InputError(f"{NAME}: model is {given!r}; expected a GGUF file, or no model for a random one")
         path = given or str(random_gguf(size, precision, int(self.options["seed"])))
         port = self._free_port()
         command = [sys.executable, "-m", "wattlane.measure.engines.xllamacpp_server", "--model", path]

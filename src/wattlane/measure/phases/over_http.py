@@ -82,7 +82,7 @@ def split_over_http(
     path = writable(Path(out)) / FILE
     with open_engine(target) as engine:
         warm_up(engine)
-        source = meter if meter is not None else pick_meter(engine.habits).meter
+        source = meter if meter is not None else pick_meter(engine.habits, pid=engine.pid).meter
         plan = design(probe_capacity(engine, seed), shapes, utilisations, window_s, repeats)
         run = drive_design(engine, plan, seed, meter=source, cpu_watts=cpu_watts)
         about = engine.describe()
