@@ -11,6 +11,7 @@ from sim_scenes import law
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.sim.capping import CapKind, Capping
 from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_types import (
     EngineSettings,
@@ -55,6 +56,26 @@ def clocking(rng: np.random.Generator) -> Clocking:
         decrease=float(rng.choice([0.3, 1.0])),
         memory_s=float(rng.choice([0.0, 0.02, 1.0])),
     )
+
+
+def capping(rng: np.random.Generator, pools: tuple[Pool, ...]) -> Capping | None:
+    """Return a power budget that binds now and then, for a part of the scenes."""
+    kind = list(CapKind)[int(rng.integers(0, 3))]
+    budget_w = sum(p.replicas * p.laws[-1, it.STATIC_W] for p in pools) * float(rng.uniform(0.3, 1.5))
+    low = tuple(int(i) for i in np.flatnonzero(rng.random(len(pools)) < 0.5))
+    rule = Capping(
+        kind,
+        budget_w,
+        period_s=float(rng.choice([0.02, 0.1])),
+        low_pools=low,
+        c_per_w=float(rng.uniform(0.1, 0.4)),
+        warm_s=float(rng.choice([0.05, 1.0])),
+        low_first=0.7,
+        low_second=0.5,
+        high_second=0.8,
+    )
+    apart = any(p.role is not Role.SERVE for p in pools)
+    return rule if rng.random() < 0.5 and not (apart and rule.is_watched) else None
 
 
 def grid(rng: np.random.Generator, clocks: int) -> np.ndarray:
@@ -174,6 +195,7 @@ def controlled(rng: np.random.Generator, s: FleetScene) -> FleetScene:
     if rng.random() < 0.5:
         tags = replace(tags, predicted_tokens=rng.integers(1, 30, len(s.workload)))
     fleet = replace(fleet, pools=tuple(replace(p, clocking=clocking(rng)) for p in fleet.pools))
+    fleet = replace(fleet, capping=capping(np.random.default_rng([s.fleet.seed, 80]), fleet.pools))
     kinds = [ReleaseKind.IMMEDIATE] * 4 + list(ReleaseKind)
     kind = kinds[int(rng.integers(0, len(kinds)))]
     hours = tuple(rng.integers(1, 9, 5).astype(float))

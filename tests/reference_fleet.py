@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference_caps import Capper
 from reference_clocks import Governor
 from reference_policies import Controller, choose, expected_tokens, latest_start_s, released, set_active
 from reference_scheduler import Ask, Scheduler
@@ -33,6 +34,11 @@ class Server(Scheduler):
     def __init__(self, number: int, pool: Pool, fleet: Fleet, start_s: float) -> None:
         super().__init__(number, pool, fleet.seed, start_s)
         self.governor = Governor(pool, fleet.slo, start_s)
+        self.ceiling, self.avoided = len(pool.laws) - 1, False
+        self.cap_w = pool.power_cap_w
+        if fleet.capping and not fleet.capping.is_watched:
+            gpus = sum(p.gpus * p.replicas for p in fleet.pools)
+            self.cap_w = min(self.cap_w, fleet.capping.budget_w * pool.gpus / gpus)
 
     def choose_clock(self, x: list[float], p: float, chunks: list[Ask], more_s: float) -> int:
         if self.governor.is_fixed:
@@ -47,13 +53,14 @@ class Server(Scheduler):
             self.governor.price(self.timeline[-1] if self.timeline else None, x[2], p if chunks else 0.0, self.now_s)
             if self.clock == self.wanted:
                 wanted = self.governor.want(x, p, chunks, waiting, stuck, self.now_s, more_s)
+        wanted = min(wanted, self.ceiling)
         if wanted != self.wanted:
             self.wanted, self.clock_at_s = wanted, self.now_s + self.pool.switch_s
         if self.now_s >= self.clock_at_s:
             self.clock = self.wanted
         c = self.clock
-        if self.pool.power_cap_w < math.inf:
-            while c > 0 and float(self.laws[c].joules(x)) > self.pool.power_cap_w * self.laws[c].seconds(x):
+        if self.cap_w < math.inf:
+            while c > 0 and float(self.laws[c].joules(x)) > self.cap_w * self.laws[c].seconds(x):
                 c -= 1
         return c
 
@@ -275,10 +282,12 @@ def serve(fleet: Fleet, servers: list[Server], asks: list[Ask], start_s: float) 
     scales = sorted(fleet.scales, key=lambda s: s.at_s)
     fresh, retries, order = list(asks), [], 0
     controller = Controller(fleet, start_s) if fleet.scaling else None
-    while fresh or retries or failures or scales or (controller and controller.next_s < math.inf):
+    capper = Capper(fleet, start_s) if fleet.capping and fleet.capping.is_watched else None
+    loops = [loop for loop in (controller, capper) if loop]
+    while fresh or retries or failures or scales or any(loop.next_s < math.inf for loop in loops):
         times = [fresh[0].release_s if fresh else math.inf, retries[0].release_s if retries else math.inf]
         fail_s, scale_s = failures[0][0] if failures else math.inf, scales[0].at_s if scales else math.inf
-        tick_s = controller.next_s if controller else math.inf
+        tick_s = min((loop.next_s for loop in loops), default=math.inf)
         now_s = min(*times, fail_s, scale_s, tick_s)
         if scale_s == now_s:
             scale = scales.pop(0)
@@ -286,10 +295,11 @@ def serve(fleet: Fleet, servers: list[Server], asks: list[Ask], start_s: float) 
                 server.advance(now_s)
             for number, pool in enumerate(fleet.pools):
                 set_active([s for s in servers if s.pool is pool], scale.active[number], now_s)
-        elif controller and tick_s == now_s:
+        elif tick_s == now_s:
             for server in servers:
                 server.advance(now_s)
-            controller.tick(servers, now_s, bool(fresh or retries or failures or scales))
+            for loop in [loop for loop in loops if loop.next_s == now_s]:
+                loop.tick(servers, now_s, bool(fresh or retries or failures or scales))
         elif fail_s == now_s:
             _, up_s, number = failures.pop(0)
             server = next(s for s in servers if s.number == number)
@@ -307,7 +317,8 @@ def serve(fleet: Fleet, servers: list[Server], asks: list[Ask], start_s: float) 
                 for server in known:
                     server.advance(now_s)
             up = [s for s in known if s.up_s <= now_s]
-            options = [s for s in up if s.active] or up or known
+            active = [s for s in up if s.active]
+            options = [s for s in active if not s.avoided] or active or up or known
             chosen = choose(fleet, options, r, now_s, order)
             r.order, r.replica = order, chosen.number
             order += 1

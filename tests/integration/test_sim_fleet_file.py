@@ -13,6 +13,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.files import read_json
 from wattlane.core.served import read_served
 from wattlane.core.types import Slo
+from wattlane.sim.capping import CapKind, Capping
 from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_file import read_fleet
 from wattlane.sim.fleet_run import read_tags
@@ -50,6 +51,11 @@ clocking.kind = "energy-minimum"
 [pool.engine]
 prefix_cache = true
 priority = true
+
+[capping]
+kind = "polca"
+budget_w = 900
+low_pools = [1]
 
 [slo]
 ttft_s = 2.0
@@ -93,6 +99,8 @@ def test_a_fleet_is_replayed_and_its_files_are_written(
     assert body == {k: v for k, v in read_json(out / "summary.json", "fleet simulation").items() if k in body}
     assert abs(body["ledger_residual_j"]) < 1e-6
     assert body["cached_tokens"] > 0
+    assert body["capping"]["kind"] == "polca"
+    assert body["capping"]["seconds_above"] >= 0
     served = read_served(out / "served.parquet")
     assert set(served["replica"]) <= {0, 1, 2}
     parts = sum(served[name].sum() for name in ("prefill_j", "decode_j", "idle_j"))
@@ -107,6 +115,7 @@ def test_a_fleet_file_is_read_into_pools(files: tuple[Path, Path]) -> None:
     assert second.draft_law is None
     assert fleet.seed == 3
     assert fleet.slo == Slo(2.0, 0.05)
+    assert fleet.capping == Capping(CapKind.POLCA, 900.0, low_pools=(1,))
     assert first.clocking == Clocking(ClockKind.MIAD, period_s=0.5)
     assert second.clocking.kind is ClockKind.ENERGY_MINIMUM
     assert [rest.name for rest in first.rests] == ["asleep"]

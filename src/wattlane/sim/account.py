@@ -121,3 +121,29 @@ def counts(run: FleetRun) -> dict[str, Any]:
         "iterations": sum(len(r.record) for r in run.replicas),
         "kv_transfer_j": float(run.transfer_j.sum()),
     }
+
+
+def over_budget(run: FleetRun, budget_w: float) -> dict[str, float]:
+    """Return by how much all boards together drew more than a budget, at any moment, however short.
+
+    A state of rest entered or left in no time has joules and no watts, and is left out.
+    """
+    starts = [np.concatenate([r.record[:, lay.START_S], r.rests[:, lay.REST_START_S]]) for r in run.replicas]
+    ends = [np.concatenate([r.record[:, lay.END_S], r.rests[:, lay.REST_END_S]]) for r in run.replicas]
+    joules = [np.concatenate([r.record[:, lay.POWER_W] * _spans(r), r.rests[:, lay.REST_J]]) for r in run.replicas]
+    start, end, joule = np.concatenate(starts), np.concatenate(ends), np.concatenate(joules)
+    lasts = end > start
+    watts = joule[lasts] / (end[lasts] - start[lasts])
+    times = np.concatenate([start[lasts], end[lasts]])
+    order = np.argsort(times, kind="stable")
+    level_w = np.cumsum(np.concatenate([watts, -watts])[order])[:-1]
+    excess_w = np.maximum(level_w - budget_w * (1.0 + 1e-9), 0.0)
+    widths_s = np.diff(times[order])
+    excess_w[widths_s <= 0] = 0.0
+    return {
+        "budget_w": budget_w,
+        "seconds_above": float(widths_s[excess_w > 0].sum()),
+        "largest_excess_w": float(excess_w.max(initial=0.0)),
+        "excess_j": float(np.dot(excess_w, widths_s)),
+        "peak_w": float(level_w[widths_s > 0].max(initial=0.0)),
+    }

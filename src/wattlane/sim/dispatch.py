@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from wattlane.model.jit import inner, kernel
-from wattlane.policy import clock, clock_loop, order, release, route, scale
+from wattlane.policy import cap, clock, clock_loop, order, release, route, scale
 from wattlane.sim.engine.foresight import foreseen, pool_load, resident_tokens
 from wattlane.sim.engine.layout import (
     ACTIVE,
@@ -36,7 +36,7 @@ IMMEDIATE, WINDOWED, SPACED, SLACK_AWARE, DEADLINE_AWARE, LOWEST_CARBON = 0, 1, 
 FIXED_CLOCK, PHASE_CLOCK, LOWEST_FEASIBLE, ENERGY_MINIMUM, GREEN, MIAD = 0, 1, 2, 3, 4, 5
 ROUND_ROBIN, LEAST_LOADED, MOST_LOADED, LEAST_ENERGY, PREFIX_AWARE, WATTLANE = 0, 1, 2, 3, 4, 5
 FCFS, LENGTH_BUCKETS, KV_ALIGNED, LEAST_LAXITY = 0, 1, 2, 3
-PARKING, DYNAMO = 0, 1
+PARKING, DYNAMO, POLCA, TAPAS = 0, 1, 10, 11
 SLACK, SERVICE, GAIN_J, LATEST_END = 0, 1, 2, 3  # columns of what `hold` is told of requests
 MEAN_OVER = 8.0  # arrivals over which their mean gap is taken
 TARGET, PRESSURE, LEAST, HYSTERESIS, LATE_SHARE, PATIENCE = (SETTINGS + i for i in range(6))  # of scaling
@@ -56,6 +56,10 @@ _wattlane = kernel(route.wattlane)
 _parking = kernel(scale.parking)
 _band = kernel(scale.band)
 _dynamo = kernel(scale.dynamo)
+polca_stage = inner(cap.polca_stage)
+heated_c = inner(cap.heated_c)
+is_hot = inner(cap.is_hot)
+tapas_ceiling = inner(cap.tapas_ceiling)
 lowest_feasible = inner(clock.lowest_feasible)
 _least_net = inner(clock.least_net)
 crowd = inner(clock.crowd)
@@ -243,12 +247,6 @@ def score(
     if kind == KV_ALIGNED:
         return _kv_distance(kv_tokens, decoding, batch_kv)
     return latest_s
-
-
-@kernel
-def scales(kind: int) -> bool:
-    """Whether a controller decides how many replicas are active."""
-    return kind in (PARKING, DYNAMO)
 
 
 @kernel

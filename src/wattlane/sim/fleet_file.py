@@ -18,6 +18,7 @@ from wattlane.core.files import existing
 from wattlane.core.types import Slo
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
+from wattlane.sim.capping import CapKind, Capping
 from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_types import (
     EngineSettings,
@@ -80,6 +81,26 @@ class ClockingSection(Section):
     increase: float = 1.5
     decrease: float = 1.0
     memory_s: float = 60.0
+
+
+class CappingSection(Section):
+    """How the fleet is held to a power budget; see `Capping`."""
+
+    kind: Annotated[CapKind, Field(strict=False)]
+    budget_w: float
+    period_s: float = 1.0
+    first: float = 0.80
+    second: float = 0.89
+    release: float = 0.05
+    low_pools: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    low_first: float = 0.904
+    low_second: float = 0.787
+    high_second: float = 0.926
+    inlet_c: float = 25.0
+    c_per_w: float = 0.08
+    warm_s: float = 30.0
+    limit_c: float = 80.0
+    band_c: float = 4.0
 
 
 class SloSection(Section):
@@ -186,6 +207,7 @@ class FleetSection(Section):
     failure: Annotated[tuple[FailureSection, ...], Field(strict=False)] = ()
     scale: Annotated[tuple[ScaleSection, ...], Field(strict=False)] = ()
     slo: SloSection | None = None
+    capping: CappingSection | None = None
     release: ReleaseSection | None = None
     scaling: ScalingSection | None = None
 
@@ -222,6 +244,7 @@ def read_fleet(path: Path, seed: int = 0) -> Fleet:
         scales=tuple(Scale(s.at_s, s.active) for s in section.scale),
         retry_s=section.retry_s,
         seed=seed,
+        capping=None if section.capping is None else Capping(**section.capping.model_dump()),
         slo=None if section.slo is None else Slo(**section.slo.model_dump()),
         release=Release() if section.release is None else Release(**section.release.model_dump()),
         scaling=None if section.scaling is None else Scaling(**section.scaling.model_dump()),
@@ -258,6 +281,7 @@ def _pool(part: PoolSection, model: str, name: str) -> Pool:
         max_num_batched_tokens=budget,
         settings=EngineSettings(**settings),
         role=part.role,
+        gpus=part.tensor_parallel,
         name=f"{name} ({board.name})",
         prefill_clock=nearest(part.prefill_clock_mhz),
         decode_clock=nearest(part.decode_clock_mhz),

@@ -50,6 +50,7 @@ class FleetSimulation:
         """Return the content of summary.json; ratios are over completed requests, None if there are none."""
         done = self.served.filter(pl.col("outcome") == Outcome.COMPLETED.value)
         output, book = int(done["output_tokens"].sum()), self.ledger
+        cap = self.run.fleet.capping
         pools = [{"name": p.name, "role": p.role.value, "replicas": p.replicas} for p in self.run.fleet.pools]
         return {
             "workload": self.source,
@@ -59,6 +60,7 @@ class FleetSimulation:
             "boundary": book.boundary.value,
             **self.latency._asdict(),
             **account.counts(self.run),
+            "capping": None if cap is None else {"kind": cap.kind.value, **account.over_budget(self.run, cap.budget_w)},
             "input_tokens": int(done["input_tokens"].sum()),
             "output_tokens": output,
             "horizon_s": self.run.horizon_s - float(self.run.workload.arrival_s[0]),

@@ -18,6 +18,7 @@ from wattlane.core.errors import InputError
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.sim.capping import Capping
 from wattlane.sim.clocking import Clocking
 from wattlane.sim.policy_types import FORESIGHTED, Order, Release, ReleaseKind, Routing, Scaling, ScalingKind
 
@@ -141,7 +142,7 @@ class Pool:
 
     `power_cap_w` lowers the clock iteration by iteration; `prefill_clock` and `decode_clock` index the grid (None: the
     highest) where `clocking` is fixed. `draft_law` is that of the draft model, None where drafts are free. `model` says
-    which requests it serves.
+    which requests it serves, `gpus` how many boards one replica is.
     """
 
     laws: NDArray[np.float64]
@@ -153,6 +154,7 @@ class Pool:
     role: Role = Role.SERVE
     model: int = 0
     name: str = "pool"
+    gpus: int = 1
     prefill_clock: int | None = None
     decode_clock: int | None = None
     clocking: Clocking = field(default_factory=Clocking)
@@ -169,7 +171,7 @@ class Pool:
             raise InputError.gathered("pool", problems)
 
     def _problems(self) -> Iterator[str]:
-        for name in ("replicas", "max_num_seqs", "max_num_batched_tokens"):
+        for name in ("replicas", "gpus", "max_num_seqs", "max_num_batched_tokens"):
             if getattr(self, name) < 1:
                 yield f"{name} is {getattr(self, name)}; expected an integer of at least 1"
         if self.laws.shape[1] != it.N:
@@ -247,6 +249,7 @@ class Fleet:
     slo: Slo | None = None
     scaling: Scaling | None = None
     length_error: float | None = None
+    capping: Capping | None = None
     routing_margin: float = 0.8
     routing_balance: int = 16
 
@@ -307,9 +310,20 @@ class Fleet:
             yield f"routing_balance is {self.routing_balance}; expected requests of at least 0"
         if self.scaling is not None and self.scales:
             yield "scaling and scales are both set; expected one of them"
+        if self.capping is not None:
+            yield from self._capping_problems(self.capping)
         for pool in self.pools:
             if pool.clocking.needs_slo and self.slo is None:
                 yield f"{pool.name} has {pool.clocking.kind.value} clocks and the fleet no slo; expected the targets"
+
+    def _capping_problems(self, capping: Capping) -> Iterator[str]:
+        if capping.is_watched and any(pool.role is not Role.SERVE for pool in self.pools):
+            yield (
+                f"capping is {capping.kind.value} with prompts and answers apart; expected static capping, or pools "
+                "that serve whole requests: the two halves are replayed one after the other, and no tick sees both"
+            )
+        if max(capping.low_pools, default=0) >= len(self.pools):
+            yield f"low_pools is {list(capping.low_pools)}; expected numbers below the {len(self.pools)} pools"
 
 
 @dataclass(frozen=True, eq=False)

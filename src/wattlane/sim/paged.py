@@ -163,7 +163,8 @@ def _gathered(
         while (e.at[:, lay.RESTS] + 64 > e.rests.shape[1]).any():
             e = grown(e, lay.RESTS_FULL)
         rest_until(e, horizon_s)
-        decided += [d[: int(c[lay.DECIDED])] for c, d in zip(e.control, e.decisions, strict=True)]
+        loops = zip(e.control, e.decisions, strict=True)
+        decided += [d[: int(c[lay.DECIDED])] for c, d in loops if c[lay.CONTROL_KIND] < dispatch.POLCA]
         numbers = stage.replicas()
         for rep, (which, pool) in enumerate(numbers):
             parts = (e.record[rep, : e.at[rep, lay.ITERATION]], e.log[rep, : e.at[rep, lay.SEGMENTS]])

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.policy import cap
 from wattlane.sim import dispatch
+from wattlane.sim.capping import CapKind
 from wattlane.sim.clocking import ClockKind
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.engine.layout import Engine, Floats, Ints
@@ -163,6 +165,7 @@ def _limits(stage: Stage) -> tuple[Ints, Floats]:
         row[lay.LORAS], row[lay.ORDER_KIND] = s.max_loras, ORDERS[s.order]
         rate[lay.PATIENCE_S] = s.patience_s
         rate[lay.ACCEPTANCE], rate[lay.SWITCH_S], rate[lay.CAP_W] = s.acceptance, pool.switch_s, pool.power_cap_w
+        _capping(pool, stage.fleet, row, rate)
         rate[lay.LOAD_S], rate[lay.LOAD_J] = s.lora_load_s, s.lora_load_j
         rate[lay.WAITING_SERVED], rate[lay.DOWN_W] = s.waiting_served_ratio, pool.down_w
         slo = stage.fleet.slo
@@ -181,10 +184,35 @@ def controllers(fleet: Fleet, start_s: float) -> Floats:
         rows.append(
             [kind, s.period_s, start_s + s.period_s, 0, s.target, s.pressure, s.least, s.hysteresis, late, s.patience]
         )
+    c = fleet.capping
+    if c is not None and c.is_watched:
+        both = [c.period_s, start_s + c.period_s, 0, c.budget_w, c.first, c.release]
+        polca, tapas = [c.second, 0.0], [c.limit_c, c.band_c, c.inlet_c, c.c_per_w, c.warm_s]
+        rows.append([dispatch.POLCA, *both, *polca] if c.kind is CapKind.POLCA else [dispatch.TAPAS, *both, *tapas])
     out = np.zeros((len(rows), lay.CONTROL_COLUMNS))
     for row, values in zip(out, rows, strict=True):
         row[: len(values)] = values
     return out
+
+
+def _capping(pool: Pool, fleet: Fleet, row: Ints, rate: Floats) -> None:
+    """Fill in what a power budget means for a replica; clocks are in proportion to the rate of products."""
+    c, top = fleet.capping, len(pool.laws) - 1
+    row[lay.CEILING_LOW] = row[lay.CEILING_ALL] = top
+    if c is None:
+        return
+    if c.kind is CapKind.STATIC:
+        gpus = sum(p.gpus * p.replicas for p in fleet.pools)
+        rate[lay.CAP_W] = min(rate[lay.CAP_W], cap.static_share_w(c.budget_w, pool.gpus, gpus))
+    is_low = any(fleet.pools[i] is pool for i in c.low_pools)
+    clocks = pool.laws[:, it.FLOP_PER_S] / pool.laws[-1, it.FLOP_PER_S]
+    row[lay.CEILING_LOW] = highest_below(clocks, c.low_first) if is_low else top
+    row[lay.CEILING_ALL] = highest_below(clocks, c.low_second if is_low else c.high_second)
+
+
+def highest_below(clocks: Floats, share: float) -> int:
+    """Return the highest of ascending `clocks` that is at most `share`, else the lowest."""
+    return max(int(np.searchsorted(clocks, share * (1 + it.ROUNDING), side="right")) - 1, 0)
 
 
 def _clocking(pool: Pool, row: Ints, rate: Floats) -> None:
@@ -212,6 +240,21 @@ def _laws(pools: list[Pool]) -> tuple[Floats, Floats, Floats, Floats]:
     return laws, constants, drafts, ladder
 
 
+def _running(stage: Stage, limits: Ints, rates: Floats, laws: Floats) -> Floats:
+    """Return the real numbers of the running state of each replica, before anything happened."""
+    run = np.zeros((len(limits), lay.RUN_COLUMNS))
+    if stage.fleet.capping is not None:
+        run[:, lay.TEMPERATURE_C] = stage.fleet.capping.inlet_c
+    run[:, lay.PRICE_W] = laws[limits[:, lay.LAW_GROUP], -1, it.IDLE_W]
+    waits = (rates[:, lay.SWITCH_S] > 0) & (rates[:, lay.MEMORY_S] > 0)
+    run[:, lay.GUARD] = np.where(waits, limits[:, lay.MAX_TOKENS], 0)
+    run[:, lay.DIAL] = limits[:, lay.CLOCKS] - 1 + (limits[:, lay.CLOCK_KIND] == dispatch.MIAD)
+    run[:, [lay.NOW, lay.GATE]], run[:, lay.WAKE_S] = stage.start_s, np.inf
+    run[:, [lay.UP_S, lay.CLOCK_AT]] = -np.inf
+    run[:, lay.PERIOD_AT], run[:, lay.SLOW_AT] = stage.start_s + rates[:, lay.STEER_S], stage.start_s
+    return run
+
+
 def build(stage: Stage) -> Engine:
     """Return the arrays of a stage before anything happened."""
     limits, rates = _limits(stage)
@@ -228,14 +271,7 @@ def build(stage: Stage) -> Engine:
     at[:, lay.FREE], at[:, lay.ACTIVE] = limits[:, lay.CAPACITY], 1
     at[:, lay.CLOCK] = at[:, lay.CLOCK_WANTED] = limits[:, lay.DECODE_CLOCK]
     at[:, lay.CEILING] = limits[:, lay.CLOCKS] - 1
-    run = np.zeros((replicas, lay.RUN_COLUMNS))
-    run[:, lay.PRICE_W] = laws[limits[:, lay.LAW_GROUP], -1, it.IDLE_W]
-    waits = (rates[:, lay.SWITCH_S] > 0) & (rates[:, lay.MEMORY_S] > 0)
-    run[:, lay.GUARD] = np.where(waits, limits[:, lay.MAX_TOKENS], 0)
-    run[:, lay.DIAL] = at[:, lay.CEILING] + (limits[:, lay.CLOCK_KIND] == dispatch.MIAD)
-    run[:, [lay.NOW, lay.GATE]], run[:, lay.WAKE_S] = stage.start_s, np.inf
-    run[:, [lay.UP_S, lay.CLOCK_AT]] = -np.inf
-    run[:, lay.PERIOD_AT], run[:, lay.SLOW_AT] = stage.start_s + rates[:, lay.STEER_S], stage.start_s
+    run = _running(stage, limits, rates, laws)
     real = np.zeros((n, lay.REAL_COLUMNS))
     real[:, lay.RELEASE_S], real[:, lay.ARRIVAL_S] = stage.release_s, stage.workload.arrival_s
     if stage.latest_s is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from wattlane.model.jit import inner, kernel
 from wattlane.sim import dispatch
+from wattlane.sim.engine.caps import hold
 from wattlane.sim.engine.layout import (
     ACTIVE,
     BUSY_J,
@@ -104,7 +105,9 @@ def tick(e: Engine, now: float, more: bool) -> None:
         if control[NEXT_S] > now:
             continue
         recent = e.totals - e.seen[row]
-        if dispatch.scales(int(control[KIND])):
+        if control[KIND] >= dispatch.POLCA:
+            hold(e, control, int(control[KIND]), now)
+        else:
             counts = dispatch.active_counts(control, e, recent, e.past[row])
             _note(e, row, counts, now)
             activate(e, counts, now)

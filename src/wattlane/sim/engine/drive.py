@@ -17,6 +17,7 @@ from wattlane.sim.engine.layout import (
     ACTIVE,
     ARRIVALS,
     ATTEMPT,
+    AVOIDED,
     BEGUN,
     CACHED,
     COMPUTED,
@@ -60,13 +61,15 @@ FAIL_S, FAIL_UP_S, FAIL_REPLICA = 0, 1, 2  # columns of failures
 
 @kernel
 def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
-    """Return the replicas that may take a request: active ones that are up, failing that any up, failing that any."""
+    """Return the replicas that may take a request: active ones that are up and none avoids, failing that active ones,
+    failing that any up, failing that any."""
     out = np.empty(members.size, np.int64)
-    for strictness in range(2, -1, -1):
+    for strictness in range(3, -1, -1):
         count = 0
         for rep in range(members.size):
             up, active = e.run[rep, UP_S] <= now, e.at[rep, ACTIVE] == 1
-            if members[rep] == 1 and (strictness < 1 or up) and (strictness < 2 or active):
+            fits = (strictness < 1 or up) and (strictness < 2 or active)
+            if members[rep] == 1 and fits and (strictness < 3 or e.at[rep, AVOIDED] == 0):
                 out[count] = rep
                 count += 1
         if count > 0:

@@ -36,7 +36,8 @@ AHEAD, DRAFTS, CLOCK_KIND, PREFILL_CLOCK, DECODE_CLOCK, LAW_GROUP, POOL, SEED, P
 )  # fmt: skip
 CLOCKS, SLOW_PERIODS = 19, 20  # of the grid of the pool, which may be shorter than that of the arrays
 ORDER_KIND = 21
-LIMIT_COLUMNS = 22
+CEILING_LOW, CEILING_ALL = 22, 23  # the highest clock at the stages of a cap
+LIMIT_COLUMNS = 24
 CONTINUOUS, WAITING_RATIO, STATIC = 0, 1, 2  # values of MODE
 
 # rates: one row a replica, real numbers.
@@ -57,7 +58,8 @@ LAST_PREEMPTION = 24  # the last iteration before which somebody was preempted, 
 ADMISSIONS = 25
 QUEUED_TOKENS = 26  # prompt tokens of those that wait
 CEILING = 27  # the highest clock allowed
-AT_COLUMNS = 28
+AVOIDED = 28  # 1 where requests go elsewhere if they can
+AT_COLUMNS = 29
 
 # run: running state of a replica, real numbers. The first three are totals of a decoding request's share.
 FIXED, SLOPE, MOMENT, NOW, GATE, KV_TOKENS, CLOCK_AT, WAKE_S, UP_S = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -68,7 +70,8 @@ DIAL, FLOOR, PERIOD_AT, SLOW_AT, GAPS, GAPS_NEAR, GAPS_LATE, FIRSTS_SEEN, FIRSTS
     9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
 )  # fmt: skip
 CROWD, CROWD_LAST, PRICE_W, GUARD = 19, 20, 21, 22
-RUN_COLUMNS = 23
+TEMPERATURE_C = 23
+RUN_COLUMNS = 24
 
 # record: one row an iteration. The first four are those of `wattlane.sim.replica`.
 START_S, END_S, POWER_W, SHARED_J, TOKENS, AT_CLOCK = 0, 1, 2, 3, 4, 5
@@ -88,10 +91,11 @@ AFTER_S, WATTS, ENTRY_S, ENTRY_J, EXIT_S, EXIT_J = 0, 1, 2, 3, 4, 5
 # totals: one row a replica, sums from the beginning to the last tick of a controller; requests count as they are sent.
 BUSY_S, BUSY_J, OUTPUT_TOKENS, LATE_TOKENS, TAKEN = 0, 1, 2, 3, 4  # of iterations; TAKEN: how many are in
 ARRIVALS, PROMPT_TOKENS, EXPECTED_TOKENS, FIRSTS, LATE_FIRSTS = 5, 6, 7, 8, 9  # of requests
-TOTAL_COLUMNS = 10
+DRAWN_J, DRAWN_ITERATIONS, DRAWN_RESTS, SEEN_J, MEAN_W = 10, 11, 12, 13, 14  # of a cap: whole rows, all, a period's
+TOTAL_COLUMNS = 15
 # control: one row a controller: which, how often, when next, its settings.
 CONTROL_KIND, PERIOD_S, NEXT_S, DECIDED, SETTINGS = 0, 1, 2, 3, 4  # DECIDED: how many decisions are noted
-CONTROL_COLUMNS = 10
+CONTROL_COLUMNS = 12
 LAST_LOAD, CALM = 0, 1  # columns of past
 # trial: what the next iteration would take at each clock, and if more prompts joined it; without KV tokens, and
 # whether that is a line.

@@ -66,17 +66,27 @@ def spans(
 
 
 @inner
+def rest_spans(e: Engine, rep: int, until_s: float, wakes: bool) -> tuple[float, int]:
+    """Write the spans of a rest until a replica is woken at `until_s`, or would be, behind those that count.
+
+    Returns (when it is ready, the next free row). One woken ahead of that rests again from when it is ready.
+    """
+    run, ladder, row = e.run[rep], e.ladder[e.limits[rep, LAW_GROUP]], e.at[rep, RESTS]
+    now = run[NOW]
+    if now <= run[WAKE_S] < until_s:
+        now, row = spans(ladder, now, run[WAKE_S], True, e.rests[rep], row)
+    if now < until_s:
+        now, row = spans(ladder, now, until_s, wakes, e.rests[rep], row)
+    return now, row
+
+
+@inner
 def rest(e: Engine, rep: int, until_s: float, wakes: bool) -> None:
-    """Let a replica rest until it is woken at `until_s`; one woken ahead of that rests again from when it is ready."""
-    at, run = e.at[rep], e.run[rep]
-    ladder, row = e.ladder[e.limits[rep, LAW_GROUP]], at[RESTS]
+    """Let a replica rest until it is woken at `until_s`."""
+    run = e.run[rep]
+    run[NOW], e.at[rep, RESTS] = rest_spans(e, rep, until_s, wakes)
     if run[WAKE_S] < until_s:
-        if run[WAKE_S] >= run[NOW]:
-            run[NOW], row = spans(ladder, run[NOW], run[WAKE_S], True, e.rests[rep], row)
         run[WAKE_S] = np.inf
-    if run[NOW] < until_s:
-        run[NOW], row = spans(ladder, run[NOW], until_s, wakes, e.rests[rep], row)
-    at[RESTS] = row
 
 
 @inner
