@@ -18,7 +18,7 @@ from wattlane.model.profile import profile_for, read_profile
 from wattlane.sim.against import Measured, Stamps
 from wattlane.sim.calibrate import calibrate, carried, case_of, held_out_errors, replayed
 
-N = 40
+N = 80
 PROFILE = profile_for(gpu("H100"))
 TRUTH = {"host_s": 2.0, "eta_flop": 0.6}  # factors on the profile
 
@@ -72,7 +72,7 @@ def test_short_or_impossible_runs_are_refused() -> None:
     with pytest.raises(InputError, match="expected at least 8"):
         calibrate(part, PROFILE)
     big = Workload(run.workload.arrival_s, run.workload.input_tokens + 40_000_000, run.workload.output_tokens)
-    with pytest.raises(InputError, match="40 requests of the measured run do not fit"):
+    with pytest.raises(InputError, match="80 requests of the measured run do not fit"):
         calibrate(replace(run, workload=big), PROFILE)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from sim_scenes import law
 from wattlane.core.errors import InputError
+from wattlane.core.served import judged_gap_s
+from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.sim import account, paged, stream
 from wattlane.sim.fleet_types import EngineSettings, Fleet, Pool, Scheduling
@@ -30,13 +32,22 @@ def busy(seed: int, n: int = 120) -> tuple[Workload, Pool]:
     return work, pool
 
 
+def cut(work: Workload, size: int) -> list[Workload]:
+    parts = [np.arange(a, min(a + size, len(work))) for a in range(0, len(work), size)]
+    return [work.take(rows, work.arrival_s[rows]) for rows in parts]
+
+
+def near(found: float, seconds: np.ndarray, q: float) -> None:
+    """A quantile of a histogram is that of the values, to a bin."""
+    assert found == pytest.approx(np.quantile(seconds, q, method="inverted_cdf"), rel=0.01)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_windows_change_nothing(seed: int) -> None:
     work, pool = busy(seed)
     whole = paged.replay(work, Fleet((pool,)))
-    cuts = np.arange(0, len(work), 17)
-    parts = [np.arange(a, min(a + 17, len(work))) for a in cuts]
-    found = stream.replay((work.take(rows, work.arrival_s[rows]) for rows in parts), pool)
+    slo = Slo(0.5, 0.03)
+    found = stream.rested(stream.replay(cut(work, 17), pool, slo))
     book = account.ledger(whole)
     assert found.requests == found.served + found.refused == len(work)
     assert found.iterations == account.counts(whole)["iterations"]
@@ -46,19 +57,45 @@ def test_windows_change_nothing(seed: int) -> None:
     assert found.prefill_j == pytest.approx(book.prefill_j, rel=1e-9)
     assert found.decode_j == pytest.approx(book.decode_j, rel=1e-9)
     assert found.idle_j == pytest.approx(book.idle_j, rel=1e-9, abs=1e-9)
-    waits_s = account.served_table(whole)["first_token_s"].to_numpy() - work.arrival_s
-    assert found.ttft_quantile_s(0.5) == pytest.approx(np.quantile(waits_s, 0.5, method="inverted_cdf"), rel=0.01)
-    assert found.tbt_quantile_s(0.5) > 0
+    assert found.attainment == account.attainment(whole, slo)
+    table = account.served_table(whole)
+    gaps = table["gaps_s"].explode().drop_nulls().to_numpy()
+    assert found.gaps.sum() == len(gaps) == (work.output_tokens - 1).sum()
+    for q in (0.1, 0.5, 0.9, 0.99):
+        near(found.ttft_quantile_s(q), table["first_token_s"].to_numpy() - work.arrival_s, q)
+        near(found.e2e_quantile_s(q), table["end_s"].to_numpy() - work.arrival_s, q)
+        near(found.tbt_quantile_s(q), gaps, q)
 
 
-def test_a_replica_of_several_takes_its_turn_across_windows() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_long_answers_are_judged_by_their_p99_across_preemptions_and_windows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    work = Workload(np.cumsum(rng.exponential(0.5, 30)), rng.integers(1, 60, 30), rng.integers(90, 190, 30))
+    _, pool = busy(0)
+    pool = replace(pool, kv_capacity_tokens=700)
+    whole = paged.replay(work, Fleet((pool,)))
+    assert whole.preemptions.sum() > 0
+    gaps = account.served_table(whole)["gaps_s"]
+    judged = np.array([judged_gap_s(row.to_numpy().astype(float)) for row in gaps])
+    for tbt_s in np.quantile(judged, [0.2, 0.5, 0.8]) * 1.0001:
+        slo = Slo(1e9, float(tbt_s))
+        found = stream.rested(stream.replay(cut(work, 7), pool, slo))
+        assert found.attainment == account.attainment(whole, slo)
+        assert 0 < found.attained < 30
+
+
+def test_replicas_take_their_turns_across_windows() -> None:
     work, pool = busy(3)
-    rows = np.arange(1, len(work), 3)
-    alone = paged.replay(work.take(rows, work.arrival_s[rows]), Fleet((pool,)))
-    parts = [np.arange(a, min(a + 50, len(work))) for a in range(0, len(work), 50)]
-    found = stream.replay((work.take(r, work.arrival_s[r]) for r in parts), pool, 1, 3)
-    assert found.requests == len(rows)
-    assert found.prefill_j == pytest.approx(alone.prefill_j.sum(), rel=1e-9)
+    pool = replace(pool, replicas=3)
+    whole = paged.replay(work, Fleet((pool,)))
+    for size in (50, 2):  # windows smaller than the pool leave some replicas without a request
+        lines = stream.replay(cut(work, size), pool)
+        assert [line.totals.requests for line in lines] == [40, 40, 40]
+        found, book = stream.rested(lines), account.ledger(whole)
+        assert found.prefill_j == pytest.approx(book.prefill_j, rel=1e-9)
+        assert found.decode_j == pytest.approx(book.decode_j, rel=1e-9)
+        assert found.idle_j == pytest.approx(book.idle_j, rel=1e-9)
+        assert found.ledger.balanced(1e-9)
 
 
 def test_what_a_stream_cannot_carry_over_is_refused() -> None:
@@ -66,3 +103,7 @@ def test_what_a_stream_cannot_carry_over_is_refused() -> None:
     cached = replace(pool, settings=replace(pool.settings, prefix_cache=True))
     with pytest.raises(InputError, match="a stream takes none of them"):
         stream.replay([work], cached)
+
+
+def test_sums_of_nothing_are_nothing() -> None:
+    assert stream.Totals().attainment == 0.0

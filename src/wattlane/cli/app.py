@@ -36,6 +36,7 @@ VERBS: tuple[str, ...] = (
     "shaping",
     "show",
     "simulate",
+    "stream",
     "study",
     "sweep",
     "workload",

@@ -1,6 +1,7 @@
 """Floor 5, replay a workload under a policy, iteration by iteration, with joules.
 
-`run` replays a workload on a deployment given by names, `run_fleet` on the fleet of a file;
+`run` replays a workload on a deployment given by names, `run_fleet` on the fleet of a file, `run_stream` one that is
+too long to hold;
 `run_points` replays or re-prices every point of a sweep, in threads or on a Ray cluster;
 `run_shaping` replays the same requests under several arrival shapes, rates and windows;
 `compare` replays a measured run of a real engine, `calibrate_runs` fits host constants and shares of peak to one.
@@ -21,6 +22,7 @@ _HOME = {
     "run_fleet": "fleet_run",
     "run_points": "sweep_run",
     "run_shaping": "shaping",
+    "run_stream": "stream_run",
 }
 __all__ = [
     "Calibration",

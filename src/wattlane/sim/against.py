@@ -36,20 +36,27 @@ from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
 from wattlane.sim import fleet, replica
 from wattlane.sim.fleet import Replay
+from wattlane.sim.fleet_types import EngineSettings
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 COLUMNS = ("input_toks", "output_toks", "arrival_time", "queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts")
 
 
 @dataclass(frozen=True, eq=False)
 class Stamps:
-    """When things happened to each request, seconds on one clock, shape (n,) each."""
+    """When things happened to each request, seconds on one clock, shape (n,) each; `scheduled_s` NaN where unknown."""
 
     queued_s: Floats
     scheduled_s: Floats
     first_s: Floats
     last_s: Floats
     output_tokens: NDArray[np.int64]
+
+    def first(self, count: int) -> Stamps:
+        """Return the stamps of the first `count` requests."""
+        queued_s, scheduled_s = self.queued_s[:count], self.scheduled_s[:count]
+        return Stamps(queued_s, scheduled_s, self.first_s[:count], self.last_s[:count], self.output_tokens[:count])
 
     def quantities(self) -> dict[str, Floats]:
         """Return what is compared, seconds; TPOT is absent (NaN) for a single output token."""
@@ -62,15 +69,24 @@ class Stamps:
             "e2e": self.last_s - self.queued_s,
         }
 
-    def running(self, at_s: Floats) -> Floats:
-        """Return how many requests are scheduled and not finished at each time."""
-        began = np.searchsorted(np.sort(self.scheduled_s), at_s, side="right")
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the engine said when it scheduled the requests."""
+        return not bool(np.isnan(self.scheduled_s).all())
+
+    def running(self, at_s: Floats, from_scheduled: bool | None = None) -> Floats:
+        """Return how many requests are scheduled, or have their first token, and are not finished at each time."""
+        use = self.is_scheduled if from_scheduled is None else from_scheduled
+        began = np.searchsorted(np.sort(self.scheduled_s if use else self.first_s), at_s, side="right")
         return np.asarray(began - np.searchsorted(np.sort(self.last_s), at_s, side="right"), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A measured run; `tick_s` are the ends of the seconds the series count, on the clock of the stamps."""
+    """A measured run; `tick_s` are the ends of the seconds the series count, on the clock of the stamps.
+
+    `settings` is how its engine schedules; None is vLLM's asynchronous scheduling.
+    """
 
     name: str
     workload: Workload
@@ -79,6 +95,7 @@ class Measured:
     tick_s: Floats
     running: Floats
     tokens_per_s: Floats
+    settings: EngineSettings | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,12 @@
 
 The replay has vLLM's scheduler with asynchronous scheduling: `scheduled` is when an iteration is planned, which is
 when the one before it begins. Fitted are log parameters of the phase law, by least squares on the log ratios of time
-per output token, scheduled to first token and end to end of the first half of the requests, with the covariance of
-the profile as prior: what the run says nothing about stays where the profile has it. All requests of the run are
-replayed, but stamps of the second half are looked at only to print the error.
+per output token, scheduled to first token and end to end of the first half of the requests, in groups alike in load,
+prompt and arrival, with the covariance of the profile as prior: what the run says nothing about stays where the profile
+has it. All requests of the run are replayed, but stamps of the second half are looked at only to print the error.
+
+A run given as `served.parquet` has no stamp of the scheduler: there the time to first token is fitted in its place, and
+the engine is replayed as the file says it schedules (`wattlane.sim.served_run`).
 
 The plain queue beside it has one slot for each sequence and a constant time per output token, the median of the same
 first half.
@@ -25,23 +28,34 @@ from wattlane.core.errors import InputError
 from wattlane.core.facts.config import resolve_model
 from wattlane.core.facts.engines import engine_defaults
 from wattlane.core.facts.gpus import gpu
+from wattlane.model import iteration as it
 from wattlane.model.laws.phase import PARAMETERS, Case, law_vector
 from wattlane.model.own_profile import chosen_profile
 from wattlane.model.profile import Profile, write_profile
 from wattlane.sim import paged, stamps
-from wattlane.sim.against import Floats, Measured, Stamps, measured_runs, nrmse, plain_queue, read_run
+from wattlane.sim.against import Floats, Ints, Measured, Stamps, measured_runs, nrmse, plain_queue, read_run
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.fleet_types import EngineSettings, Fleet, Pool
+from wattlane.sim.served_run import read_served_run
 
 HOST = ("host_s", "host_per_seq_s")
 DEVICE = ("eta_flop", "eta_weights", "eta_kv")
 PARALLEL = ("comm_per_layer_s", "link_share")
-NOISE = {"tpot": 0.01, "scheduled_to_first": 0.05, "e2e": 0.01}  # log error of a half that no fit is blamed for
-FURTHEST = 5.0  # in units of a hundredfold noise: a request further off counts as this far
-STEPS = (0.1, 0.03)  # of a log parameter, for differences: replays jump on finer scales, so coarse ones come first
+NOISE = {
+    "tpot": 0.01,
+    "scheduled_to_first": 0.05,
+    "ttft": 0.05,
+    "e2e": 0.01,
+}  # log error of a half that no fit is blamed for
+FURTHEST = 15.0  # in units of noise: errors of requests count up to there, further ones like their logarithm
+GROUPS, LEAST_IN_GROUP = 12, 3
+STEPS = (0.3, 0.1)  # of a log parameter, for differences: replays jump on finer scales, so coarse ones come first
+SLOPE_STEP = 0.3  # for the slopes that say how well a parameter is known
 MOST_STEPS = 15
+Z95 = 1.96
 OFFSET = 10.0  # makes relative steps of the solver absolute ones
 LEAST_REQUESTS = 8
+SERVED = "served.parquet"
 # Arithmetic and the engine of a GPU that no measurement behind the profile is of; streaming memory carries over better.
 UNSEEN_SD, BANDWIDTH = 0.7, ("eta_weights", "eta_kv")
 
@@ -69,6 +83,8 @@ class Calibration:
                 "profile": self.before[name],
                 "sd_log": self.sd[name],
                 "prior_sd_log": self.prior_sd[name],
+                "lo": value * float(np.exp(-Z95 * self.sd[name])),
+                "hi": value * float(np.exp(Z95 * self.sd[name])),
             }
             for name, value in self.fitted.items()
         }
@@ -80,7 +96,7 @@ class Calibration:
             "requests_held_out": len(m.workload) - len(m.workload) // 2,
             "parameters": told,
             "errors": held_out_errors(m, self.simulated),
-            "running_nrmse": nrmse(self.simulated.running(ticks), m.running),
+            "running_nrmse": nrmse(self.simulated.running(ticks, m.stamps.is_scheduled), m.running),
             "tokens_per_s_nrmse": nrmse(np.diff(counted, axis=0)[0].astype(np.float64), m.tokens_per_s),
             "makespan_s": float(m.stamps.last_s.max()),
             "makespan_simulated_s": float(self.simulated.last_s.max()),
@@ -113,7 +129,7 @@ def held_out_errors(measured: Measured, simulated: Stamps) -> dict[str, dict[str
 def case_of(measured: Measured) -> Case:
     """Return what the law is asked about."""
     d = measured.deployment
-    return Case(gpu(d.gpu), resolve_model(d.model), d.precision, d.tensor_parallel)
+    return Case(gpu(d.gpu), resolve_model(d.model), d.precision, d.tensor_parallel, d.clock_hz)
 
 
 def replayed(measured: Measured, case: Case, parameters: Mapping[str, float]) -> tuple[Stamps, Floats]:
@@ -123,9 +139,17 @@ def replayed(measured: Measured, case: Case, parameters: Mapping[str, float]) ->
         InputError: a request does not fit into the modelled KV cache.
     """
     d = measured.deployment
-    settings = EngineSettings(schedule_ahead=True, kv_block_tokens=engine_defaults("vllm", case.gpu).kv_block_tokens)
+    block_tokens = engine_defaults("vllm", case.gpu).kv_block_tokens
+    settings = replace(
+        measured.settings or EngineSettings(schedule_ahead=True),
+        kv_block_tokens=block_tokens,
+        prefix_block_tokens=block_tokens,
+    )
+    law = law_vector(parameters, case)
+    if d.power_cap_w is not None:
+        law[it.LIMIT_W] = min(law[it.LIMIT_W], d.tensor_parallel * d.power_cap_w)
     pool = Pool(
-        law_vector(parameters, case),
+        law,
         case.kv_capacity_tokens(d.gpu_memory_utilization),
         max_num_seqs=d.max_num_seqs,
         max_num_batched_tokens=d.max_num_batched_tokens,
@@ -139,7 +163,8 @@ def replayed(measured: Measured, case: Case, parameters: Mapping[str, float]) ->
     starts, ends = record[:, lay.START_S], record[:, lay.END_S]
     joined = np.searchsorted(starts, run.begun_s)
     before = np.maximum(joined - 1, 0)
-    planned = np.where(ends[before] == starts[joined], starts[before], starts[joined])
+    ahead = settings.schedule_ahead & (ends[before] == starts[joined])
+    planned = np.where(ahead, starts[before], starts[joined])
     arrival_s = measured.workload.arrival_s
     found = Stamps(
         arrival_s,
@@ -174,7 +199,7 @@ def calibrate(
     base = {**family.parameters, **held}
     names = tuple(name for name in parameters_for(case) if name not in held)
     prior = _prior(profile, case, names)
-    root = np.linalg.cholesky(prior)
+    root, groups = np.linalg.cholesky(prior), _groups(measured)
 
     def moved(y: Floats) -> dict[str, float]:
         found = {name: base[name] * float(np.exp(v)) for name, v in zip(names, y - OFFSET, strict=True)}
@@ -183,7 +208,7 @@ def calibrate(
 
     def residuals(y: Floats) -> Floats:
         simulated, _ = replayed(measured, case, moved(y))
-        return np.concatenate([_distances(measured, simulated), np.linalg.solve(root, y - OFFSET)])
+        return np.concatenate([_distances(measured, groups, simulated), np.linalg.solve(root, y - OFFSET)])
 
     fitted, sd = base, {}
     if names:
@@ -191,8 +216,11 @@ def calibrate(
         for step in STEPS:
             solution = least_squares(residuals, y, diff_step=step / OFFSET, max_nfev=MOST_STEPS, ftol=1e-3, xtol=1e-4)
             y = solution.x
-        fitted = moved(solution.x)
-        posterior = np.linalg.inv(solution.jac.T @ solution.jac)
+        fitted = moved(y)
+        slopes = [
+            (residuals(y + step) - residuals(y - step)) / (2 * SLOPE_STEP) for step in SLOPE_STEP * np.eye(len(y))
+        ]
+        posterior = np.asarray(np.linalg.inv(np.array(slopes) @ np.array(slopes).T), dtype=np.float64)
         sd = dict(zip(names, np.sqrt(np.diag(posterior)).tolist(), strict=True))
         profile = _with(profile, case, names, fitted, posterior)
     simulated, tokens_s = replayed(measured, case, fitted)
@@ -219,16 +247,43 @@ def carried(source: Calibration, measured: Measured, profile: Profile) -> tuple[
     return whole, calibrate(measured, profile, host, f"host constants of {source.measured.name}, then the first half")
 
 
-def _distances(measured: Measured, simulated: Stamps) -> Floats:
+def _groups(measured: Measured) -> list[tuple[str, float, list[Ints]]]:
+    """Return what is compared: quantity, its noise, and rows of the first half in groups of what it depends on.
+
+    One request is an iteration early or late in a replay that is otherwise right, the mean of a group hardly: so
+    differences between two values of a parameter show what the parameter does.
+    """
     half = len(measured.workload) // 2
+    m = measured.stamps.first(half)
+    middle_s = (m.first_s + m.last_s) / 2
+    prompts = measured.workload.input_tokens[:half]
+    along = {
+        "tpot": m.running(middle_s),
+        "scheduled_to_first": prompts,
+        "ttft": prompts,
+        "e2e": np.arange(half),
+    }
+    found = []
+    for name, noise in NOISE.items():
+        if name == "ttft" and m.is_scheduled:
+            continue  # that of a queue is its length, which says the same as the ends
+        real = m.quantities()[name]
+        rows = np.flatnonzero(~np.isnan(real) & (real > 0))
+        rows = rows[np.argsort(along[name][rows], kind="stable")]
+        found.append((name, noise, np.array_split(rows, min(GROUPS, max(len(rows) // LEAST_IN_GROUP, 1)))))
+    return found
+
+
+def _distances(measured: Measured, groups: list[tuple[str, float, list[Ints]]], simulated: Stamps) -> Floats:
+    """Return the mean log error of each group in units of its noise; one far off counts less and less."""
     real, found = measured.stamps.quantities(), simulated.quantities()
     parts = []
-    for name, noise in NOISE.items():
-        m, s = real[name][:half], found[name][:half]
-        known = ~np.isnan(m) & (m > 0) & (s > 0)
-        off = np.clip(np.log(s[known] / m[known]), -FURTHEST * 3 * noise, FURTHEST * 3 * noise)
-        parts.append(off / (noise * np.sqrt(max(int(known.sum()), 1))))
-    return np.concatenate(parts)
+    for name, noise, rows in groups:
+        scale = FURTHEST * noise
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = np.arcsinh(np.log(found[name] / real[name]) / scale) * scale
+        parts += [off[group].mean() / (noise * np.sqrt(len(rows))) if len(group) else 0.0 for group in rows]
+    return np.array(parts)
 
 
 def _prior(profile: Profile, case: Case, names: Sequence[str]) -> NDArray[np.float64]:
@@ -263,21 +318,36 @@ def _with(
     return replace(profile, name=name, families={**profile.families, kind: new})
 
 
+def read_runs(place: Path, given: Mapping[str, Any]) -> list[Measured]:
+    """Return the runs at `place`: a `served.parquet`, those below a folder, or an engine's logs below it."""
+    if place.is_file():
+        return [read_served_run(place, given)]
+    files = sorted(place.rglob(SERVED))
+    if files and not any(place.rglob("meta.json")):
+        return [read_served_run(file, given) for file in files]
+    return [read_run(run, given.get("gpu")) for run in measured_runs(place)]
+
+
 def calibrate_runs(
-    folder: str | Path, gpu_name: str | None = None, profile: str | Path | None = None, out: str | Path | None = None
+    place: str | Path,
+    gpu_name: str | None = None,
+    profile: str | Path | None = None,
+    out: str | Path | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> list[Calibration]:
-    """Fit every measured run below `folder`, and carry the constants of the first to each of the others.
+    """Fit every measured run at `place`, and carry the constants of the first to each of the others.
 
     Args:
-        folder: as for `wattlane.sim.compare`.
-        gpu_name: the GPU measured on; without it a folder of the path must be named like one.
+        place: as for `wattlane.sim.compare`, or a `served.parquet`, or a folder with some below.
+        gpu_name: the GPU measured on; without it the files or a folder of the path must name one.
         profile: a profile file to begin with, instead of the shipped one of the GPU.
         out: where the profile calibrated to the first run is written.
+        given: further fields of `Deployment` that a `served.parquet` has no word of beside it.
 
     Raises:
         InputError: no run is found, a file is wrong, or a run is too short.
     """
-    runs = [read_run(run, gpu_name) for run in measured_runs(folder)]
+    runs = read_runs(Path(place), {"gpu": gpu_name, **(given or {})})
     profiles = [chosen_profile(gpu(run.deployment.gpu), profile) for run in runs]
     found = [calibrate(run, prior) for run, prior in zip(runs, profiles, strict=True)]
     if out is not None:

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from wattlane.cli.console import emit_json, say
+from wattlane.cli.latency_lines import latency_lines, milliseconds
 from wattlane.core.errors import InputError
 from wattlane.core.types import Slo
 
 NEEDS = "simulate needs a WORKLOAD, --model or --fleet, and -o (or --against FOLDER, or --suite NAME and -o)"
+
+RAN = ("model", "precision", "tensor_parallel", "max_num_seqs", "max_num_batched_tokens")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +45,7 @@ def simulate(
     fleet: Annotated[Path | None, typer.Option(help="A FLEET.toml: pools, scheduling, clocks, rest, failures.")] = None,
     against: Annotated[Path | None, typer.Option(help="Replay the measured runs below a folder instead.")] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Fit to the first half of the measured runs below a folder; -o: profile.")
+        Path | None, typer.Option(help="Fit to the first half of measured runs, or of a served.parquet; -o: profile.")
     ] = None,
     suite: Annotated[str | None, typer.Option(help="Compare all controllers on a scenario: slo-energy.")] = None,
     quick: Annotated[bool, typer.Option(help="With --suite: one load, one seed, a quarter of the hour.")] = False,
@@ -59,7 +62,8 @@ def simulate(
         _against(against, gpu, as_json)
         return
     if calibrate is not None:
-        _calibrate(calibrate, gpu, profile, out, as_json)
+        ran = (model, precision, tp, max_num_seqs, max_num_batched_tokens)
+        _calibrate(calibrate, gpu, profile, out, dict(zip(RAN, ran, strict=True)), as_json)
         return
     if workload is None or out is None or (model is None) == (fleet is None):
         raise InputError(f"{NEEDS}; see wattlane simulate --help")
@@ -73,9 +77,8 @@ def simulate(
         max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens,
         clock_hz=None if clock_mhz is None else clock_mhz * 1e6, release_window_s=release_window_ms / 1e3,
         slo=Slo(ttft_s, tbt_s), profile=profile, seed=seed or 0,
-    ).as_dict()  # fmt: skip
-    _print(found, as_json)
-    say.print(f"Results in {out}", soft_wrap=True)
+    )  # fmt: skip
+    _print(found.as_dict(), as_json, out)
 
 
 def _fleet(workload: str, fleet: Path, out: Path, slo: Slo, seed: int, as_json: bool) -> None:
@@ -87,13 +90,7 @@ def _fleet(workload: str, fleet: Path, out: Path, slo: Slo, seed: int, as_json: 
     else:
         typer.echo(f"requests        {body['requests']:,}, {body['refused']:,} refused, {body['retried']:,} retried")
         typer.echo(f"scheduler       {body['preemptions']:,} preemptions, {body['cached_tokens']:,} cached tokens")
-        for name, key in (("ttft", "ttft"), ("token gap", "tbt"), ("end to end", "e2e")):
-            typer.echo(f"{name:<16}p50 {_ms(body[key + '_p50_s'])}, p99 {_ms(body[key + '_p99_s'])}")
-        typer.echo(f"SLO attainment  {body['slo_attainment']:.2%}")
-        each = body["energy_j_per_request"]
-        typer.echo(f"energy          {body['energy_j']:,.0f} J, modelled, GPU boards", nl=each is None)
-        typer.echo("" if each is None else f"; {each:.4g} J a request", nl=each is not None)
-        typer.echo(f"ledger residual {body['ledger_residual_j']:.2g} J")
+        latency_lines(body)
     say.print(f"Results in {out}", soft_wrap=True)
 
 
@@ -135,17 +132,20 @@ def _against(folder: Path, gpu: str | None, as_json: bool) -> None:
     say.print("Arrow: measured -> simulated. Queue: median APE of one slot a sequence and a constant time per token.")
 
 
-def _calibrate(folder: Path, gpu: str | None, profile: Path | None, out: Path | None, as_json: bool) -> None:
+def _calibrate(
+    place: Path, gpu: str | None, profile: Path | None, out: Path | None, ran: dict[str, Any], as_json: bool
+) -> None:
     from wattlane.sim import calibrate_runs
 
-    runs = [found.as_dict() for found in calibrate_runs(folder, gpu, profile, out)]
+    runs = [found.as_dict() for found in calibrate_runs(place, gpu, profile, out, ran)]
     if as_json:
         emit_json({"runs": runs})
         return
     for body in runs:
         typer.echo(f"{body['run']}; fitted: {body['calibrated_on']}")
         for name, p in body["parameters"].items():
-            told = f"{p['profile']:>11.4g} -> {p['value']:<10.4g} sd {p['prior_sd_log']:.0%} -> {p['sd_log']:.0%}"
+            told = f"{p['profile']:>11.4g} -> {p['value']:<10.4g} [{p['lo']:.4g}, {p['hi']:.4g}]"
+            told += f", sd {p['prior_sd_log']:.0%} -> {p['sd_log']:.0%}"
             typer.echo(f"  {name:<20}{told}")
         typer.echo(f"{'second half':<20}{'median APE':>11}{'mean APE':>10}{'queue':>8}{'mean':>8}{'p50':>20}")
         for name, e in body["errors"].items():
@@ -153,19 +153,26 @@ def _calibrate(folder: Path, gpu: str | None, profile: Path | None, out: Path | 
             share = f"{e['ape_median']:>11.1%}{e['ape_mean']:>10.1%}{e['ape_median_queue']:>8.1%}"
             typer.echo(f"{name:<20}{share}{e['ape_mean_queue']:>8.1%}{half:>20}")
         typer.echo(f"running NRMSE {body['running_nrmse']:.1%}; tokens/s NRMSE {body['tokens_per_s_nrmse']:.1%}\n")
-    say.print("sd: of log parameters, before and after. Queue: one slot a sequence, a constant time per token.")
+    say.print(
+        "[]: 95 %; sd: of log parameters, before and after. Queue: one slot a sequence, a constant time per token."
+    )
     if out is not None:
         say.print(f"Profile calibrated to the first run in {out}", soft_wrap=True)
 
 
-def _print(body: dict[str, Any], as_json: bool) -> None:
+def _print(body: dict[str, Any], as_json: bool, out: Path) -> None:
     if as_json:
         emit_json(body)
-        return
+    else:
+        _lines(body)
+    say.print(f"Results in {out}", soft_wrap=True)
+
+
+def _lines(body: dict[str, Any]) -> None:
     typer.echo(f"requests        {body['requests']:,}, {body['failed']:,} refused; {body['horizon_s']:,.1f} s")
     typer.echo(f"tokens          {body['input_tokens']:,} in, {body['output_tokens']:,} out")
     for name, key in (("ttft", "ttft"), ("token gap", "tbt"), ("end to end", "e2e")):
-        typer.echo(f"{name:<16}p50 {_ms(body[key + '_p50_s'])}, p99 {_ms(body[key + '_p99_s'])}")
+        typer.echo(f"{name:<16}p50 {milliseconds(body[key + '_p50_s'])}, p99 {milliseconds(body[key + '_p99_s'])}")
     typer.echo(f"SLO attainment  {body['slo_attainment']:.2%}")
     typer.echo(f"energy          {body['energy_j']:,.0f} J, modelled, GPU boards")
     if body["energy_j_per_request"] is not None:
@@ -181,7 +188,3 @@ def _print(body: dict[str, Any], as_json: bool) -> None:
     typer.echo(f"ledger residual {body['ledger_residual_j']:.2g} J")
     for note in body["notes"]:
         say.print(f"note: {note}", markup=False, soft_wrap=True)
-
-
-def _ms(value_s: float | None) -> str:
-    return "absent" if value_s is None else f"{value_s * 1e3:,.1f} ms"

@@ -27,8 +27,9 @@ def diurnal(
     peak_s: float = AFTERNOON_S,
     period_s: float = DAY_S,
     profile: tuple[float, ...] | None = None,
+    start_s: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return n arrivals, seconds, where time 0 is the start of a period.
+    """Return n arrivals, seconds, where time 0 is `start_s` after the start of a period.
 
     Raises:
         InputError: a rate or the period is not above 0, the depth is outside 0 … 1, or the profile is not usable.
@@ -36,7 +37,14 @@ def diurnal(
     above_zero("arrival kind=diurnal", rate_rps=rate_rps, period_s=period_s)
     shape = _sine(depth, peak_s / period_s) if profile is None else _profile(profile)
     part_s = period_s / len(shape)
-    return invert_periodic(unit_arrivals(rng, n), np.full(len(shape), part_s), shape * rate_rps * part_s)
+    if not 0 <= start_s < np.inf:
+        raise InputError(f"arrival kind=diurnal: start_s is {start_s}; expected seconds of at least 0")
+    lengths_s, means = np.full(len(shape), part_s), shape * rate_rps * part_s
+    if start_s == 0:
+        return invert_periodic(unit_arrivals(rng, n), lengths_s, means)
+    cycles, rest_s = divmod(start_s, period_s)
+    before = cycles * means.sum() + np.interp(rest_s, np.arange(len(shape) + 1) * part_s, np.cumsum([0.0, *means]))
+    return np.maximum(invert_periodic(before + unit_arrivals(rng, n), lengths_s, means) - start_s, 0.0)
 
 
 def _sine(depth: float, peak: float) -> NDArray[np.float64]:
@@ -65,6 +73,7 @@ KIND = Kind(
         Param("depth", "height of the sine over the mean, 0 to 1", required=False, default=0.5),
         Param("peak_s", "time of the peak after the start of the period, seconds", required=False, default=AFTERNOON_S),
         Param("period_s", "seconds above 0", required=False, default=DAY_S),
+        Param("start_s", "seconds after the start of a period at which time 0 is", required=False, default=0.0),
         Param("profile", "relative rates v:v:… over the period, in place of the sine", required=False, read=numbers),
     ),
 )
