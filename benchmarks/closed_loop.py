@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
-from fit_profiles import NAMES, load
+from fit_profiles import NAMES, Data, load
 from wattlane.core import env
 from wattlane.core.facts.gpus import gpu
 from wattlane.core.workload import Workload
@@ -79,6 +80,34 @@ def line(name: str, errors: NDArray[np.float64], widths: NDArray[np.float64]) ->
     return f"{name:<34}{len(errors):>5}  " + "   ".join(parts)
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Log errors of every row, (n, 3) in the order of `KINDS`: asked directly, and replayed; NaN where not asked."""
+
+    direct: NDArray[np.float64]
+    replay: NDArray[np.float64]
+    replays_s: float
+
+
+def compared(data: Data, groups: int = 0, seed: int = 0) -> Compared:
+    """Leave out each architecture (the first `groups`; 0: all) and compare both answers with what was measured."""
+    rows = data.rows
+    whole, spent = fit_phase(rows, data.priors), 0.0
+    direct, replay = (np.full((len(rows.group), len(KINDS)), np.nan) for _ in range(2))
+    for name in np.unique(rows.group)[: groups or None]:
+        held = rows.group == name
+        fit = fit_phase(rows.rows(~held), data.priors, whole)
+        direct[held] = columns(*fit.errors(rows.rows(held)))
+        start = time.perf_counter()
+        for i in np.flatnonzero(held):
+            p = rows.points[i]
+            watts, gap_s = replayed(p, fit, int(rows.platform[i]), seed + int(i))
+            errors = np.log([watts / p.power_w, gap_s / p.itl_s])
+            replay[i] = [*errors, errors.sum()]
+        spent += time.perf_counter() - start
+    return Compared(direct, replay, spent)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
@@ -89,21 +118,8 @@ def main() -> int:
         print("WATTLANE_DATA is not set; it names the folder of tables", file=sys.stderr)
         return 1
     data, began = load(root), time.perf_counter()
-    rows = data.rows
-    whole = fit_phase(rows, data.priors)
-    direct, replay = (np.full((len(rows.group), len(KINDS)), np.nan) for _ in range(2))
-    spent = 0.0
-    for name in np.unique(rows.group)[: arguments.groups or None]:
-        held = rows.group == name
-        fit = fit_phase(rows.rows(~held), data.priors, whole)
-        direct[held] = columns(*fit.errors(rows.rows(held)))
-        start = time.perf_counter()
-        for i in np.flatnonzero(held):
-            p = rows.points[i]
-            watts, gap_s = replayed(p, fit, int(rows.platform[i]), arguments.seed + int(i))
-            errors = np.log([watts / p.power_w, gap_s / p.itl_s])
-            replay[i] = [*errors, errors.sum()]
-        spent += time.perf_counter() - start
+    rows, found = data.rows, compared(data, arguments.groups, arguments.seed)
+    direct, replay = found.direct, found.replay
     done = ~np.isnan(replay[:, 0])
     print(f"{done.sum()} configurations, {len(np.unique(rows.group[done]))} architectures, each left out of its law")
     for name in NAMES:
@@ -127,7 +143,7 @@ def main() -> int:
     for j, kind in ((0, "watts"), (1, "token gap"), (2, "J/token")):
         off = np.abs(np.expm1(apart[:, j]))
         print(f"replayed against asked directly, {kind}: median {np.median(off):.2%}, p95 {np.quantile(off, 0.95):.1%}")
-    print(f"replays: {spent:.1f} s; all {time.perf_counter() - began:.1f} s")
+    print(f"replays: {found.replays_s:.1f} s; all {time.perf_counter() - began:.1f} s")
     return 0
 
 

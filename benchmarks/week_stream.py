@@ -59,12 +59,10 @@ def main() -> int:
         found = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
     iterations, days = found["iterations"], found["horizon_s"] / 86_400
     print(
-        f"\n{found['requests']:,} requests over {days:.2f} days on {arguments.replicas} replicas, {iterations:,} iterations"
+        f"\n{found['requests']:,} requests, {days:.2f} days, {arguments.replicas} replicas, {iterations:,} iterations"
     )
     print(f"{wall_s:.0f} s of wall, {cpu_s:.0f} s of CPU, peak {mib:.0f} MiB, {os.cpu_count()} cores")
-    print(
-        f"{cpu_s / iterations * 1e9:.0f} ns of CPU an iteration, {found['requests'] / cpu_s:,.0f} requests a second of CPU"
-    )
+    print(f"{cpu_s / iterations * 1e9:.0f} ns of CPU an iteration, {found['requests'] / cpu_s:,.0f} requests/s of CPU")
     return 0
 
 

@@ -125,5 +125,5 @@ def test_half_a_measured_run_predicts_the_other_half(data_dir: Path) -> None:
             continue
         tpot, first = body["errors"]["tpot"], body["errors"]["scheduled_to_first"]
         assert tpot["ape_median"] <= 0.5 * tpot["ape_median_queue"]
-        assert first["simulated_p50_s"] == pytest.approx(first["measured_p50_s"], rel=0.20)
+        assert first["simulated_p50_s"] == pytest.approx(first["measured_p50_s"], rel=0.15)
         assert body["running_nrmse"] <= 0.10
