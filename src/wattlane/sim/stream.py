@@ -18,11 +18,12 @@ from wattlane.core.pool import workers
 from wattlane.core.types import Ledger, Origin, Slo
 from wattlane.core.workload import Workload
 from wattlane.sim import dispatch, scoring
+from wattlane.sim.clocking import ClockKind
 from wattlane.sim.engine import layout as lay
 from wattlane.sim.engine.arrays import Stage, build
 from wattlane.sim.engine.drive import drive, rest_until
 from wattlane.sim.engine.layout import Engine, Ints
-from wattlane.sim.fleet_types import Fleet, Pool, Role, Scheduling, Tags
+from wattlane.sim.fleet_types import Fleet, Order, Pool, Role, Scheduling, Tags
 from wattlane.sim.paged import grown
 from wattlane.sim.stream_scoring import score
 
@@ -101,10 +102,17 @@ class Line:
 def check(pool: Pool) -> None:
     """Raise an InputError if a stream cannot carry the state of `pool` from window to window."""
     s = pool.settings
-    if s.prefix_cache or s.draft_tokens or pool.role is not Role.SERVE or s.scheduling is Scheduling.STATIC:
-        raise InputError(
-            f"{pool.name}: found prefix cache, drafts, static batches or a split role; a stream takes none of them"
-        )
+    found = {
+        "a prefix cache": s.prefix_cache,
+        "drafts": s.draft_tokens > 0,
+        "static batches": s.scheduling is Scheduling.STATIC,
+        f"{s.order.value} order": s.order is not Order.FCFS,
+        f"{pool.clocking.kind.value} clocks": pool.clocking.kind is not ClockKind.FIXED,
+        f"the role {pool.role.value}": pool.role is not Role.SERVE,
+    }
+    if any(found.values()):
+        words = ", ".join(name for name, there in found.items() if there)
+        raise InputError(f"{pool.name}: found {words}; a stream takes none of them")
 
 
 def replay(
@@ -126,7 +134,7 @@ def replay(
         after: is called after each window with the replicas, the requests so far and the window.
 
     Raises:
-        InputError: the pool drafts, keeps a prefix cache, batches statically or serves only prompts or answers.
+        InputError: a stream cannot carry the state of the pool from window to window.
     """
     check(pool)
     fleet, slo = Fleet((dataclasses.replace(pool, replicas=1),)), slo or Slo()
