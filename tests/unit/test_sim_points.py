@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +14,12 @@ import pytest
 
 from wattlane.cli.app import run as command
 from wattlane.core.errors import FileFormatError, InputError, MeasurementError
+from wattlane.core.facts.gpus import gpu
 from wattlane.core.files import read_json, read_parquet
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model import iteration as it
+from wattlane.model.profile import profile_for, write_profile
 from wattlane.sim import run_points
 from wattlane.sim.sweep import OnRay, run_sweep
 from wattlane.sim.sweep.points_file import read_points
@@ -69,10 +72,11 @@ def test_rows_of_a_csv_are_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("p.toml", "model =", "no TOML"),
+        ("p.toml", "model =", "not valid TOML"),
         ("p.toml", 'model = "Llama-3.1-8B"\nreplicas = []\n', "found no points"),
         ("p.toml", MODEL + "batch = 3\nreplicas = 0\n", "2 problems"),
         ("p.toml", 'model = "No-Such"\n', "unknown model"),
+        ("p.toml", MODEL + "law = 3\n", "unknown key 'law'"),
         ("p.toml", MODEL + "[law]\nwatts = 2.0\n", "law.watts is no coefficient"),
         ("p.toml", MODEL + "[law]\nstatic_w = [0.0, true]\n", "expected a factor above 0"),
         ("p.toml", MODEL + 'usd_per_kwh = "none.csv"\n', "no such file"),
@@ -90,7 +94,7 @@ def test_wrong_series_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="columns t_s and per_kwh"):
         read_points(written(tmp_path / "p.toml", MODEL + 'usd_per_kwh = "grid.csv"\n'))
     with pytest.raises(FileFormatError):
-        read_points(written(tmp_path / "q.toml", "["))
+        read_points(written(tmp_path / "q.csv", "a\n\xff,2,3\n"))
 
 
 def test_a_sweep_goes_on_where_it_stopped_and_works_out_only_what_is_new(tmp_path: Path, trace: Path) -> None:
@@ -184,6 +188,19 @@ def test_a_lost_task_and_a_wrong_point_are_told_apart(tmp_path: Path) -> None:
     wrong.cause = InputError("max_num_batched_tokens is too small")  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="too small"):
         run_sweep(small(), points, spread=OnRay("auto", FakeRay(wrong)))
+
+
+def test_a_profile_of_ones_own_is_asked(tmp_path: Path, trace: Path) -> None:
+    shipped = profile_for(gpu("H100"))
+    dense = shipped.families["dense"]
+    slow = {**dense.parameters, "host_s": 10 * dense.parameters["host_s"]}
+    own = replace(shipped, families={**shipped.families, "dense": replace(dense, parameters=slow)})
+    write_profile(own, tmp_path / "own.json")
+    grid = written(tmp_path / "p.toml", MODEL)
+    plain = run_points(trace, grid, tmp_path / "a")
+    found = run_points(trace, grid, tmp_path / "b", profile=tmp_path / "own.json")
+    assert found.table["ttft_p50_s"][0] > plain.table["ttft_p50_s"][0]
+    assert "profile" in found.provenance.inputs
 
 
 def test_verb_says_what_was_repriced(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_replicas_take_their_turns_across_windows() -> None:
 def test_what_a_stream_cannot_carry_over_is_refused() -> None:
     work, pool = busy(0)
     cached = replace(pool, settings=replace(pool.settings, prefix_cache=True))
-    with pytest.raises(InputError, match="a stream takes none of these"):
+    with pytest.raises(InputError, match="a stream takes none of them"):
         stream.replay([work], cached)
 
 

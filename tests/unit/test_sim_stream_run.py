@@ -57,6 +57,17 @@ def test_a_stopped_stream_gives_the_bytes_of_an_unbroken_one(tmp_path: Path) -> 
         run_stream(spec, fleet, tmp_path / "part")
 
 
+def test_more_replicas_than_requests_are_kept_and_taken_up(tmp_path: Path) -> None:
+    few = SPEC.replace("requests = 90", "requests = 3").replace("window_requests = 20", "window_requests = 2")
+    spec, fleet = files(tmp_path, few, FLEET.replace("replicas = 2", "replicas = 5"))
+    whole = run_stream(spec, fleet, tmp_path / "run")
+    assert whole.totals.served == 3
+    assert whole.totals.ledger.balanced(1e-9)
+    summary = (tmp_path / "run" / "summary.json").read_bytes()
+    run_stream(spec, fleet, tmp_path / "run")
+    assert (tmp_path / "run" / "summary.json").read_bytes() == summary
+
+
 def test_a_stream_read_from_a_file_is_the_fleet_run_of_that_file(tmp_path: Path) -> None:
     made = made_stream("kind=poisson,rate_rps=5", "kind=fixed,input_tokens=300,output_tokens=12", 60, 25, seed=4)
     parts = list(made.windows())
@@ -103,7 +114,7 @@ def test_the_day_goes_on_from_window_to_window() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("requests =", "no TOML"),
+        ("requests =", "not valid TOML"),
         ("requests = 0\nrate = 3\n", "2 problems"),
         ("requests = 5\n", "expected file alone, or requests, arrival and lengths"),
         (SPEC + 'file = "x.parquet"\n', "expected file alone"),
@@ -124,7 +135,8 @@ def test_wrong_streams_are_refused(tmp_path: Path, spec: str, words: str) -> Non
         (FLEET + '[[pool]]\ngpu = "H100"\n', "2 pools"),
         ('routing = "least-loaded"\n' + FLEET, "least-loaded routing"),
         (FLEET + "[[failure]]\nreplica = 0\nat_s = 1.0\nup_s = 2.0\n", "failures"),
-        (FLEET + "[pool.engine]\nprefix_cache = true\n", "a stream takes none"),
+        (FLEET + "[pool.engine]\nprefix_cache = true\n", "found a prefix cache; a stream takes none"),
+        (FLEET + '[release]\nkind = "windowed"\nwindow_s = 1.0\n', "windowed release"),
     ],
 )
 def test_fleets_a_stream_cannot_be_served_on_are_refused(tmp_path: Path, fleet: str, words: str) -> None:

@@ -124,6 +124,17 @@ def test_diurnal_profile_is_followed_hour_by_hour() -> None:
     assert len(arrival_s) == pytest.approx(2 * 3 * 86_400, rel=0.01)
 
 
+def test_diurnal_may_begin_within_a_period() -> None:
+    spec = "kind=diurnal,rate_rps=2,period_s=100,profile=0:1:1:0"
+    arrival_s = draw_until(spec + ",start_s=240", 400, seed())
+    phase_s = (arrival_s + 240) % 100
+    assert ((phase_s >= 25) & (phase_s <= 75)).all()
+    assert arrival_s[0] < 5, "240 s after the start of a period it is in the middle of the third"
+    assert len(arrival_s) == pytest.approx(800, rel=0.1)
+    with pytest.raises(InputError, match="start_s is -1"):
+        draw_n(spec + ",start_s=-1", 3, seed())
+
+
 def test_inversion_of_a_constant_rate_divides_by_it() -> None:
     unit = inversion.unit_arrivals(np.random.default_rng(1), 1000)
     mapped = inversion.invert_periodic(unit, np.array([10.0, 10.0]), np.array([40.0, 40.0]))

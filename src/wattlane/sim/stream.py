@@ -107,12 +107,12 @@ def check(pool: Pool) -> None:
         "drafts": s.draft_tokens > 0,
         "static batches": s.scheduling is Scheduling.STATIC,
         f"{s.order.value} order": s.order is not Order.FCFS,
-        f"a {pool.role.value} role": pool.role is not Role.SERVE,
         f"{pool.clocking.kind.value} clocks": pool.clocking.kind is not ClockKind.FIXED,
+        f"the role {pool.role.value}": pool.role is not Role.SERVE,
     }
     if any(found.values()):
         words = ", ".join(name for name, there in found.items() if there)
-        raise InputError(f"{pool.name}: found {words}; a stream takes none of these")
+        raise InputError(f"{pool.name}: found {words}; a stream takes none of them")
 
 
 def replay(
@@ -134,7 +134,7 @@ def replay(
         after: is called after each window with the replicas, the requests so far and the window.
 
     Raises:
-        InputError: the pool drafts, keeps a prefix cache, batches statically or serves only prompts or answers.
+        InputError: a stream cannot carry the state of the pool from window to window.
     """
     check(pool)
     fleet, slo = Fleet((dataclasses.replace(pool, replicas=1),)), slo or Slo()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -17,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import atomic, existing, sha256, write_json, write_parquet
+from wattlane.core.files import atomic, sha256, write_json, write_parquet
 from wattlane.core.provenance import Provenance, write_beside
+from wattlane.core.sections import Section, read_toml
 from wattlane.core.types import Slo
 from wattlane.core.workload import Workload
 from wattlane.model.jit import source_hash
@@ -39,10 +39,8 @@ SUMS = tuple(f.name for f in fields(Totals))
 WINDOW = ("requests", "served", "attained", "output_tokens", "iterations", "busy_j", "idle_j")
 
 
-class StreamSection(BaseModel):
+class StreamSection(Section):
     """STREAM.toml: arrivals and lengths as `wattlane workload` takes them, or a Parquet file beside it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     requests: int | None = Field(default=None, ge=1)
     arrival: str = ""
@@ -105,8 +103,8 @@ def run_stream(
 
     Args:
         stream: STREAM.toml, see `StreamSection`.
-        fleet: FLEET.toml with one pool under round robin, without failures, scaling, release window, prefix cache,
-            drafts or static batches.
+        fleet: FLEET.toml with one pool under round robin, without failures, scaling, held releases, clock policies,
+            orders other than first come, first served, prefix cache, drafts or static batches.
         out: a folder; a stream that was stopped in it goes on.
         report: is told ("requests", done, of, words) after each window.
 
@@ -148,13 +146,7 @@ def read_spec(path: Path, seed: int) -> Stream:
     Raises:
         InputError: no TOML, unknown keys, values out of place, or neither or both of a file and a process.
     """
-    try:
-        asked = StreamSection.model_validate(tomllib.loads(existing(path).read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise FileFormatError(f"{path}: no TOML: {problem}") from None
-    except ValidationError as refused:
-        problems = [f"{'.'.join(map(str, p['loc']))} is {p['input']!r}; {p['msg']}" for p in refused.errors()]
-        raise InputError.gathered(str(path), problems) from None
+    asked = read_toml(path, StreamSection, "docs/concepts/engine-model.md")
     if asked.file and not (asked.arrival or asked.lengths or asked.requests):
         return read_stream(path.parent / asked.file, asked.window_requests)
     if asked.file or not (asked.arrival and asked.lengths and asked.requests):

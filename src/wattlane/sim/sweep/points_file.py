@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from wattlane.core.errors import FileFormatError, InputError
 from wattlane.core.facts.config import resolve_model
 from wattlane.core.facts.engines import engine_defaults
 from wattlane.core.facts.gpus import gpu as gpu_named
 from wattlane.core.files import existing
+from wattlane.core.sections import Section, in_words, read_table
 from wattlane.core.types import Deployment
 from wattlane.model import iteration as it
 from wattlane.model.laws.phase import Case
@@ -41,10 +41,8 @@ COEFFICIENTS = (
 )  # fmt: skip
 
 
-class Setting(BaseModel):
+class Setting(Section):
     """One point. Limits left out are the engine's defaults; watts are of one GPU."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str
     gpu: str = "H100"
@@ -70,8 +68,8 @@ def read_points(
     """Return the points of a file and the settings of each; `given` are settings of all points, above the file's.
 
     Raises:
-        FileFormatError: no TOML, no CSV.
-        InputError: unknown keys, values out of place, names unknown, or weights that do not fit.
+        FileFormatError: no CSV.
+        InputError: no TOML, unknown keys, values out of place, names unknown, or weights that do not fit.
     """
     rows = _table(path) if path.suffix == ".csv" else _product(path)
     points, settings, problems = [], [], []
@@ -82,8 +80,7 @@ def read_points(
             points.append(_point(name or str(number), asked, path.parent, profile, laws))
             settings.append(asked)
         except ValidationError as refused:
-            told = [f"{'.'.join(map(str, p['loc']))} is {p['input']!r}; {p['msg']}" for p in refused.errors()]
-            problems += [f"point {name or number}: {words}" for words in told]
+            problems += [f"point {name or number}: {words}" for words in in_words(refused, Setting)]
         except InputError as problem:
             problems.append(f"point {name or number}: {problem}")
     if not points and not problems:
@@ -96,12 +93,9 @@ def read_points(
 
 def _product(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a name and the settings of every combination of the lists of a TOML file."""
-    try:
-        body = tomllib.loads(existing(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise FileFormatError(f"{path}: no TOML: {problem}") from None
-    law = body.pop("law", {})
-    if isinstance(law, dict):
+    body = read_table(path, "docs/concepts/sweeps.md")
+    if isinstance(law := body.get("law"), dict):
+        del body["law"]
         body |= {LAW + key: value for key, value in law.items()}
     lists = {key: value for key, value in body.items() if isinstance(value, list)}
     for chosen in itertools.product(*lists.values()):
