@@ -237,8 +237,26 @@ def test_bounds_do_not_fall_with_the_number_of_trials():
     [bound] = between_trials(trials(100.0, 5.0), trials(106.0, 5.0), alike=True)
     [free] = between_trials(trials(100.0, 0.0), trials(106.0, 0.0), alike=True)
     assert (bound.verdict, free.verdict) == (Verdict.NOT_SHOWN, Verdict.HIGHER)
+    assert bound.needed is None  # and no number of trials would show 6 J through 10 J of bounds
     assert bound.hi - free.hi == pytest.approx(10.0, rel=0.01)
     assert bound.relative_hi - free.relative_hi == pytest.approx(0.05 + 1.06 * 0.05, rel=0.001)
+
+
+def test_trials_that_would_decide_are_not_promised_where_the_gain_of_two_cards_is_in_the_way():
+    """3 % between two cards of 5 % each (95 %): the difference may be the sensors', however often it is measured."""
+
+    def trials(card, energy_j, spread_j=0.5):
+        halves = {"energy_random_half_j": 0.1, "energy_gain_half_j": 0.05 * energy_j, "card": card}
+        values = [energy_j - spread_j, energy_j + spread_j] * 2
+        return {i: {"energy_j": e, "energy_j_per_request": e} | halves for i, e in enumerate(values)}
+
+    [two] = between_trials(trials("GPU-a", 100.0), trials("GPU-b", 103.0), alike=True)
+    assert (two.verdict, two.needed) == (Verdict.NOT_SHOWN, None)
+    wide = {i: row | {"energy_j_per_request": 103.0 + (3 - 2 * i)} for i, row in trials("GPU-a", 103.0).items()}
+    [one] = between_trials(trials("GPU-a", 100.0), wide, alike=True)
+    assert one.verdict is Verdict.NOT_SHOWN
+    assert one.needed is not None
+    assert one.needed > 4
 
 
 def test_a_card_is_known_by_its_uuid_or_by_its_host_and_name(tmp_path):

@@ -99,6 +99,8 @@ def _verdict(one: dict[str, Any]) -> str:
     words = str(one["verdict"]) if one["like_for_like"] else f"{one['verdict']}, not like for like"
     if one["needed"]:
         return f"{words}; {one['needed']} {one['basis']} would show it if it is real"
+    if one["verdict"] == "no difference shown" and one["difference"] and one["lo"] is not None:
+        return f"{words}; no number of {one['basis']} would show so little here"
     return words
 
 

@@ -15,7 +15,8 @@ from wattlane.measure.campaigns.rows import per_request
 from wattlane.measure.comparing.blocks import block_mean
 from wattlane.measure.comparing.meter_error import MeterError, meter_error
 from wattlane.measure.comparing.sides import Figures
-from wattlane.measure.spread import repeats_to_show, spread
+from wattlane.measure.energy.budget import Z
+from wattlane.measure.spread import Spread, repeats_to_show, spread
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,9 +50,9 @@ class Verdict(StrEnum):
 class Difference:
     """b − a of one metric. `basis` says whether the interval is over requests of one run a side, or over trials.
 
-    `needed` is how many of the basis would show this difference if the spread stays; None when it is shown, or none
-    would. `relative` is b/a − 1, with its own interval over trials. `like_for_like` is False where boundary or origin
-    of an energy differ.
+    `needed` is how many of the basis would show this difference if the spread stays; None when it is shown, or when no
+    number would: the gain of two cards and bounds do not fall with it. `relative` is b/a − 1, with its own interval
+    over trials. `like_for_like` is False where boundary or origin of an energy differ.
     """
 
     metric: str
@@ -92,7 +93,8 @@ def between_trials(a: Mapping[int, Figures], b: Mapping[int, Figures], alike: bo
         random = None if one.half_width is None else max(one.half_width, error.random)
         half = None if random is None else math.hypot(random, error.gain) + error.bounds
         mean_a = math.fsum(float(a[i][metric]) for i in both) / len(both)
-        difference = _difference(metric, "trials", len(both), mean_a, one.mean, half, one.sd, alike)
+        sd, reach = _sd(one, error), _reachable(one.mean, error)
+        difference = _difference(metric, "trials", len(both), mean_a, one.mean, half, sd, alike, reach)
         ratio_half = _ratio_half([(float(a[i][metric]), float(b[i][metric])) for i in both], error)
         if difference.relative is not None and ratio_half is not None:
             lo, hi = difference.relative - ratio_half, difference.relative + ratio_half
@@ -157,7 +159,15 @@ def _by_request(served: pl.DataFrame) -> dict[str, Any]:
 
 
 def _difference(
-    metric: str, basis: str, n: int, a: float, delta: float, half: float | None, sd: float | None, alike: bool
+    metric: str,
+    basis: str,
+    n: int,
+    a: float,
+    delta: float,
+    half: float | None,
+    sd: float | None,
+    alike: bool,
+    reach: float | None = None,
 ) -> Difference:
     lo, hi = (None, None) if half is None else (delta - half, delta + half)
     like = alike or not is_energy(metric)
@@ -168,5 +178,15 @@ def _difference(
     else:
         verdict = Verdict.LOWER if hi < 0 else Verdict.HIGHER
     shown = verdict in (Verdict.LOWER, Verdict.HIGHER)
-    needed = None if shown or sd is None else repeats_to_show(delta, sd)
+    needed = None if shown or sd is None else repeats_to_show(delta if reach is None else reach, sd)
     return Difference(metric, basis, n, a, a + delta, delta, lo, hi, delta / a if a else None, verdict, needed, like)
+
+
+def _sd(found: Spread, error: MeterError) -> float | None:
+    """Return the sd of one pair; not below what the windows themselves have, since few pairs may agree by chance."""
+    return None if found.sd is None else max(found.sd, error.random / Z * math.sqrt(found.n))
+
+
+def _reachable(delta: float, error: MeterError) -> float:
+    """Return what is left of a difference for repeats to show, once gain and bounds have taken their share of it."""
+    return math.sqrt(max(max(abs(delta) - error.bounds, 0.0) ** 2 - error.gain**2, 0.0))
