@@ -10,6 +10,7 @@ import pytest
 from wattlane.measure.energy.aliasing import bound_j, find_aliasing, in_step
 from wattlane.measure.energy.estimate import Record, Sensor, to_record, window_energy
 from wattlane.measure.energy.integrate import PowerEnergy
+from wattlane.measure.energy.refuse import Action, decide
 from wattlane.measure.meters.card import PERFECT, CardPriors, CardSensor, SimulatedCard
 from wattlane.measure.meters.loads import constant, square_wave, steps
 from wattlane.measure.schedule import DENSE_S, poll_times
@@ -112,7 +113,11 @@ def test_edges_of_a_load_that_hides_from_ticks_and_samples_get_the_bound():
     assert abs(found.energy_j.value - made.true_energy_j(2.08, 3.08)) <= found.energy_j.own_half
     assert found.energy_j.random["edges"] == 0
     # both edges in the middle of their ticks: half a tick at 260 W may lie 0.05 s · 210 W aside
-    assert found.energy_j.bounds["aliasing"] == pytest.approx(2 * 0.05 * 210, rel=0.1)
+    assert found.energy_j.bounds == {"aliasing_edges": pytest.approx(2 * 0.05 * 210, rel=0.1)}
+    # that bound is of two ticks, however long the window: a longer one is precise enough
+    long = decide(found.energy_j, 0.98, 0.02, max_repeats=1)
+    assert long.action is Action.REFUSE
+    assert long.needed_s == pytest.approx(0.98 * found.energy_j.own_half / found.energy_j.value / 0.02, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", ["constant", "at the edges", "beside them", "square wave"])

@@ -26,7 +26,8 @@ Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 class Budget:
     """A value with its parts: `random` and `systematic` are standard deviations, `bounds` half-widths, in its unit.
 
-    Names: tick, edges, samples, tokens, repeats, cpu_tick; sensor_gain; gaps, aliasing, lag, averaging, overlap, idle.
+    Names: tick, edges, samples, tokens, repeats, cpu_tick; sensor_gain; gaps, aliasing, aliasing_edges, lag,
+    averaging, overlap, idle.
     """
 
     value: float

@@ -147,8 +147,9 @@ def window_energy(
 
 
 def _budget(counter: CounterEnergy | None, power: PowerEnergy | None, gain_sd: float, hidden_j: float) -> Budget:
-    hidden_j += 0.0 if counter is None else counter.hidden_j
     bounds = {"aliasing": hidden_j} if hidden_j else {}
+    if counter is not None and counter.hidden_j:
+        bounds["aliasing_edges"] = counter.hidden_j
     if counter is not None:
         random = {"tick": counter.tick_sd_j, "edges": counter.edges_sd_j}
         return Budget(counter.energy_j, random, {"sensor_gain": gain_sd * abs(counter.energy_j)}, bounds)

@@ -19,11 +19,8 @@ from wattlane.core.errors import InputError, MeasurementError
 from wattlane.measure.energy.budget import Budget, Z
 
 MAX_REPEATS = 100
-EDGE_BOUNDS = (
-    "gaps",
-    "lag",
-    "averaging",
-)  # bounds on what happens beside an edge or in one silence: they do not grow with length
+# bounds on what happens beside an edge or in one silence: they do not grow with length
+EDGE_BOUNDS = ("gaps", "lag", "averaging", "aliasing_edges")
 
 
 class Action(StrEnum):
