@@ -199,7 +199,8 @@ def test_a_missing_channel_makes_the_sum_missing():
 
 def test_cpu_seconds_count_a_busy_process_and_its_children():
     work = "import time\nt=time.process_time()\nwhile time.process_time()-t<0.3: pass\n"
-    parent = f"import subprocess,sys,time\np=subprocess.Popen([sys.executable,'-c',{work!r}+'time.sleep(99)'])\ntime.sleep(99)"
+    start = f"p=subprocess.Popen([sys.executable,'-c',{work!r}+'time.sleep(99)'])"
+    parent = f"import subprocess,sys,time\n{start}\ntime.sleep(99)"
     with subprocess.Popen([sys.executable, "-c", parent]) as process:
         deadline_s = time.monotonic() + 60  # a machine with much other work gives it little
         used_s = 0.0
