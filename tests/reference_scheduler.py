@@ -143,7 +143,7 @@ class Scheduler:
             return ready[0] if ready else None
         ready = [r for r in ready if self.rank(r)[0] == self.rank(ready[0])[0]]
         old = [r for r in ready if self.gate_s - r.release_s >= self.s.patience_s]
-        if old:
+        if old and self.s.order is not Order.LENGTH_BUCKETS:
             return old[0]
         if self.s.order is Order.LENGTH_BUCKETS:
             same = [r for r in ready if last and self.bucket(r) == self.bucket(last)]

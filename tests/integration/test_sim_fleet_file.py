@@ -16,7 +16,8 @@ from wattlane.core.types import Slo
 from wattlane.sim.capping import CapKind, Capping
 from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_file import read_fleet
-from wattlane.sim.fleet_run import read_tags
+from wattlane.sim.fleet_run import read_tags, run_fleet
+from wattlane.sim.fleet_types import EngineSettings, Order, Release, ReleaseKind, Routing, Scaling, ScalingKind
 
 FLEET = """
 model = "Llama-3.1-8B-Instruct"
@@ -107,6 +108,61 @@ def test_a_fleet_is_replayed_and_its_files_are_written(
     assert parts == pytest.approx(body["energy_j"], rel=1e-9)
 
 
+POLICIES = """
+model = "Llama-3.1-8B-Instruct"
+routing = "wattlane"
+routing_margin = 0.7
+routing_balance = 3
+length_error = 0.4
+
+[slo]
+ttft_s = 2.0
+
+[release]
+kind = "carbon"
+margin_s = 5.0
+carbon_g_per_kwh = [400.0, 120.0]
+
+[scaling]
+kind = "dynamo"
+period_s = 1800.0
+patience = 2
+
+[[pool]]
+gpu = "H100"
+replicas = 2
+[pool.engine]
+order = "least-laxity"
+patience_s = 3.0
+"""
+
+
+def test_policies_of_a_fleet_file_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text(POLICIES, encoding="utf-8")
+    fleet = read_fleet(path)
+    assert (fleet.routing, fleet.routing_margin, fleet.routing_balance) == (Routing.WATTLANE, 0.7, 3)
+    assert fleet.length_error == 0.4
+    assert fleet.slo == Slo(2.0, 0.1)
+    assert fleet.release == Release(ReleaseKind.CARBON, margin_s=5.0, carbon_g_per_kwh=(400.0, 120.0))
+    assert fleet.scaling == Scaling(ScalingKind.DYNAMO, period_s=1800.0, patience=2)
+    assert fleet.pools[0].settings == EngineSettings(order=Order.LEAST_LAXITY, patience_s=3.0)
+
+
+@pytest.mark.slow
+def test_targets_and_tags_of_files_reach_the_policies(tmp_path: Path) -> None:
+    trace, path = tmp_path / "few.csv", tmp_path / "fleet.toml"
+    rows = "".join(f"{60.0 * i},{100 + i},{1 + i % 30},9000.0,{'true' if i % 2 else 'false'},20\n" for i in range(20))
+    columns = "arrival_s,input_tokens,output_tokens,deadline_s,deferrable,predicted_tokens\n"
+    trace.write_text(columns + rows, encoding="utf-8")
+    path.write_text(POLICIES, encoding="utf-8")
+    found = run_fleet(trace, path, slo=Slo(0.001, 0.001))
+    assert found.slo == Slo(2.0, 0.1)
+    assert found.run.release_s[1::2].tolist() == [3600.0] * 10
+    assert found.run.release_s[::2].tolist() == (60.0 * np.arange(20)[::2]).tolist()
+    assert found.as_dict()["slo_attainment"] == 0.5  # who is deferred gets its first token an hour late
+
+
 def test_a_fleet_file_is_read_into_pools(files: tuple[Path, Path]) -> None:
     fleet = read_fleet(files[1], 3)
     first, second = fleet.pools
@@ -157,5 +213,9 @@ def test_tags_are_read_in_every_form_and_refused_where_they_are_no_numbers(tmp_p
         read_tags(bad, 1)
     with pytest.raises(InputError, match="expected the 3 of the workload"):
         read_tags(bad, 3)
+    for name, value, kind in (("deadline_s", "soon", "number"), ("deferrable", "perhaps", "truth value")):
+        bad.write_text(f"arrival_s,input_tokens,output_tokens,{name}\n0,1,1,{value}\n", encoding="utf-8")
+        with pytest.raises(InputError, match=f"{name} holds what is no {kind}"):
+            read_tags(bad, 1)
     bad.write_text("arrival_s,input_tokens,output_tokens\n0,1,1\n", encoding="utf-8")
     assert read_tags(bad, 1).priority is None

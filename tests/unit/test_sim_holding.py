@@ -100,9 +100,9 @@ def test_holding_for_slack_saves_joules_and_keeps_the_targets() -> None:
 
 def test_nobody_is_held_where_two_cost_as_much_as_one_and_one() -> None:
     """Per-token work alone: a batch saves nothing, and the watts are those of a replica that idles."""
-    row = flat_law(0.0)
+    row = flat_law(1e-6)
     row[it.FLOP_PER_PREFILL_TOKEN] = row[it.FLOP_PER_DECODE_TOKEN] = 1.0
-    row[it.FLOP_PER_S], row[it.IDLE_W] = 1000.0, 100.0
+    row[it.FLOP_PER_S], row[it.IDLE_W] = 1000.0, 100.1
     work = poisson(40, rate=1.5)
     run = replay(work, Release(ReleaseKind.SLACK_AWARE), own=pool(laws=row))
     assert np.array_equal(run.release_s, work.arrival_s)

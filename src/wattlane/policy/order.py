@@ -1,8 +1,8 @@
 """Who of those that wait comes in next: the least score of the first priority level with anybody, of equals the oldest.
 
-First come, first served is the oldest, whatever its score. Under every other rule a request that has waited for its
-patience since its release goes before all younger ones of its level: nobody starves, and a rule reorders only those
-that came within that time of each other.
+First come, first served is the oldest, whatever its score. By KV length and by laxity a request that has waited for
+its patience since its release goes before all younger ones of its level: nobody starves, and the rule reorders only
+those that came within that time of each other. Length buckets need no patience: the oldest opens every iteration.
 """
 
 from __future__ import annotations

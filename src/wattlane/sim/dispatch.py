@@ -47,7 +47,7 @@ _spaced = kernel(release.spaced)
 _slack_aware = kernel(release.slack_aware)
 _deadline_aware = kernel(release.deadline_aware)
 _lowest_carbon = kernel(release.lowest_carbon)
-_round_robin = kernel(route.round_robin)
+in_turn = kernel(route.round_robin)
 _least_loaded = kernel(route.least_loaded)
 _most_loaded = kernel(route.most_loaded)
 _least_energy = kernel(route.least_energy)
@@ -138,7 +138,7 @@ def routes(replicas: int, requests: int) -> np.ndarray:
     """Return the replica of each request in order of release, shape (requests,)."""
     out = np.empty(requests, np.int64)
     for i in range(requests):
-        out[i] = _round_robin(i, replicas)
+        out[i] = in_turn(i, replicas)
     return out
 
 
@@ -204,13 +204,11 @@ def needs_state(kind: int) -> bool:
 
 
 @kernel
-def replica_for(kind: int, position: int, eligible: np.ndarray, e: Engine, r: int, now: float) -> int:
-    """Return which of the replicas `eligible` (count,) serves request `r`, the one at `position`."""
+def replica_for(kind: int, eligible: np.ndarray, e: Engine, r: int, now: float) -> int:
+    """Return which of the replicas `eligible` (count,) serves request `r`, by what they are doing."""
     count, best = eligible.size, -1
     if count == 1:
         return eligible[0]
-    if kind == ROUND_ROBIN:
-        return eligible[_round_robin(position, count)]
     requests = np.empty(count, np.int64)
     for i in range(count):
         requests[i] = e.at[eligible[i], SEATS] + e.at[eligible[i], QUEUED]

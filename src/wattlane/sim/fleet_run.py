@@ -82,6 +82,7 @@ def run_fleet(
     Args:
         workload: a trace file, whose columns `priority`, `adapter`, `prefix_blocks`, `predicted_tokens`, `deadline_s`
             and `deferrable` are read where present, or the name of a shipped shape (sampled with `seed`).
+        slo: the targets where the fleet file has no [slo].
 
     Raises:
         InputError: a name, a file or a setting is wrong; everything wrong with the fleet file is said at once.
@@ -91,7 +92,7 @@ def run_fleet(
     chosen = read_fleet(Path(fleet), seed)
     tags = read_tags(Path(workload), len(requests)) if inputs else Tags()
     run = paged.replay(requests, chosen, tags)
-    book, slo = account.ledger(run), slo or chosen.slo or Slo()
+    book, slo = account.ledger(run), chosen.slo or slo or Slo()
     table = account.served_table(run, book.idle_j)
     provenance = Provenance(seed, {**inputs, "fleet": sha256(Path(fleet))}, {"kernel_sources": source_hash()})
     found = FleetSimulation(run, book, table, latency(table, slo), slo, source, notes, provenance)
@@ -134,5 +135,6 @@ def read_tags(path: Path, requests: int) -> Tags:
             columns["prefix_at"] = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
             columns["prefix_ids"] = np.array([v for row in rows for v in row], np.int64)
     except (ValueError, pl.exceptions.PolarsError) as problem:
-        raise InputError(f"{path}: {name} holds what is no whole number: {problem}") from None
+        kind = {"deadline_s": "number", "deferrable": "truth value"}.get(name, "whole number")
+        raise InputError(f"{path}: {name} holds what is no {kind}: {problem}") from None
     return Tags(**columns)

@@ -65,7 +65,7 @@ class EngineSettings:
     `prefix_block_tokens` is the size of the workload's hash blocks, a multiple of `kv_block_tokens`. `acceptance` is
     the probability that a draft token is accepted. A LoRA adapter that has no slot costs `lora_load_s` and
     `lora_load_j` when it comes in. `waiting_served_ratio` and `max_waiting_tokens` are TGI's, `schedule_ahead` is
-    vLLM's asynchronous scheduling. Under an `order` other than `fcfs` a request that has waited for `patience_s` goes
+    vLLM's asynchronous scheduling. Ordered by KV length or laxity, a request that has waited for `patience_s` goes
     before all younger ones.
     """
 

@@ -81,7 +81,10 @@ def _eligible(e: Engine, members: np.ndarray, now: float) -> np.ndarray:
 def _send(e: Engine, cursor: np.ndarray, r: int, members: np.ndarray, kind: int, now: float) -> None:
     """Route a request and put it into the queue of its replica."""
     eligible = _eligible(e, members, now)
-    rep = dispatch.replica_for(kind, cursor[SEQUENCE], eligible, e, r, now)
+    if dispatch.needs_state(kind):
+        rep = dispatch.replica_for(kind, eligible, e, r, now)
+    else:
+        rep = eligible[dispatch.in_turn(cursor[SEQUENCE], eligible.size)]
     e.ask[r, ORDER] = cursor[SEQUENCE]
     e.ask[r, REPLICA] = rep
     cursor[SEQUENCE] += 1

@@ -41,13 +41,14 @@ def next_in(e: Engine, rep: int, last: int) -> tuple[int, int, int]:
     if kind == dispatch.FCFS:
         return pick(ask, real, queues, adapters, gate)
     decoding, kv_tokens = batch(e, rep)
+    by_age = kind != dispatch.LENGTH_BUCKETS  # there the oldest opens the bucket of every iteration
     wanted = dispatch.bucket(ask[last, INPUT]) if last != NONE else NONE
     for level in range(queues.shape[0]):
         best, best_before, least = NONE, NONE, 0.0
         before, here = NONE, queues[level, HEAD]
         while here != NONE and real[here, RELEASE_S] <= gate:
             if ask[here, ADAPTER] == 0 or adapters.shape[0] == 0 or slot_for(adapters, ask[here, ADAPTER]) != NONE:
-                if dispatch.aged(gate - real[here, RELEASE_S], e.rates[rep, PATIENCE_S]):
+                if by_age and dispatch.aged(gate - real[here, RELEASE_S], e.rates[rep, PATIENCE_S]):
                     return level, before, here
                 held = float(ask[here, INPUT] + ask[here, PRODUCED])
                 score = dispatch.score(kind, ask[here, INPUT], wanted, held, decoding, kv_tokens, real[here, LATEST_S])
