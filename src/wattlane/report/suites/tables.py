@@ -13,8 +13,18 @@ KNOBS = {
     "max_num_seqs": "seqs",
     "clock": "clock",
     "decode_clock": "decode clock",
+    "floor": "lowest clock",
+    "slo_share": "share of the SLO",
+    "routing_margin": "share of the SLO",
+    "cap_share": "share of the board limit",
+    "window_s": "window, s",
+    "after_s": "parked after, s",
+    "awake": "never parked",
+    "least": "least replicas",
+    "margin": "share of the targets",
+    "target": "utilisation",
 }
-CLOCKS = ("clock", "decode_clock")
+CLOCKS = ("clock", "decode_clock", "floor")
 NOT_RANKED = "not ranked"
 
 
