@@ -25,7 +25,7 @@ from wattlane.study.suite.controllers import ABLATION, CONTROLLERS, DEFAULT, LOW
 from wattlane.study.suite.loads import TUNING, FullLoad, at_rate
 from wattlane.study.suite.tune import Tuned
 
-EXTENT = Extent(loads=(0.3, MEDIUM), seeds=2, prior_draws=2, part=0.5, companions=False)
+EXTENT = Extent(loads=(0.3, MEDIUM), tuned_at=(MEDIUM,), seeds=2, prior_draws=2, part=0.5, companions=False)
 BY_NAME = {one.name: one for one in CONTROLLERS}
 FEW = tuple(
     BY_NAME[name] for name in dict.fromkeys((DEFAULT, "vllm", LOWEST, "sleep", *(name for name, _ in ABLATION)))

@@ -1,4 +1,4 @@
-"""The page of an arrival shaping study: joules by rate, shape and engine with intervals, and the curve of the window."""
+"""The page of an arrival shaping study: joules by rate, shape and engine with intervals, the curve of the window."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ def _item(run: SuiteRun, name: str) -> Item:
         Section("Losses", [tables.losses(run)]),
         Section("Published claims", [tables.claims(run)]),
         Section("Where the joules go", [tables.shares(run, t) for t in named]),
+        Section("What each was tuned to", [tables.settings(run, t) for t in named]),
         Section("Every other load", [tables.at_load(run, t) for t in others]),
         Section(
             "How it was done",

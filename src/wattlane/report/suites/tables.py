@@ -81,30 +81,48 @@ def at_load(run: SuiteRun, table: LoadTable) -> Table:
             (
                 run.title(row.controller),
                 NOT_RANKED if row.rank is None else str(row.rank),
-                joules(row.energy_j_per_good_token),
-                joules(row.energy_j_per_request),
+                units.ABSENT if row.energy_j_per_good_token is None else _joules(row.energy_j_per_good_token.median),
                 share(row.saving),
                 attained(row.attainment),
-                f"{seconds(row.ttft_p50_s)}, {seconds(row.ttft_p99_s)}",
-                f"{seconds(row.tbt_p50_s)}, {seconds(row.tbt_p99_s)}",
+                units.ABSENT if row.energy_j_per_request is None else _joules(row.energy_j_per_request.median),
+                seconds(row.ttft_p99_s),
+                seconds(row.tbt_p99_s),
                 units.ABSENT if row.mean_power_w is None else units.one(row.mean_power_w.median, units.POWER),
-                _knobs(run, row.knobs),
             )
         )
     head = (
         "",
         "rank",
         "per SLO-meeting token",
-        "per request",
         f"less than {run.title(run.suite.default)}",
         "SLO attainment",
-        "TTFT p50, p99",
-        "token gap p50, p99",
+        "per request",
+        "TTFT p99",
+        "token gap p99",
         "mean power",
-        "tuned to",
     )
     name = "" if table.name is None else f", {table.name}"
     return Table(f"{table.traffic} at {units.percent(table.load, 0)} load{name}", head, tuple(rows))
+
+
+def _joules(value: float) -> str:
+    return f"{units.digits(value)}{units.GLUE}J"
+
+
+def settings(run: SuiteRun, table: LoadTable) -> Table:
+    """Return what every controller was tuned to, with its median latencies."""
+    rows = tuple(
+        (
+            run.title(row.controller),
+            _knobs(run, row.knobs),
+            units.attained(row.tuning_attainment),
+            seconds(row.ttft_p50_s),
+            seconds(row.tbt_p50_s),
+        )
+        for row in table.rows
+    )
+    head = ("", "tuned to", "attainment while tuned", "TTFT p50", "token gap p50")
+    return Table(f"Settings, {table.traffic} at {units.percent(table.load, 0)} load", head, rows)
 
 
 def shares(run: SuiteRun, table: LoadTable) -> Table:

@@ -22,6 +22,7 @@ from wattlane.study.suite.site import REPLICAS, Knobs, Site
 from wattlane.study.suite.tune import Tuned, allowed, tune
 from wattlane.workload import shape
 
+BUDGET = "max_num_batched_tokens"
 STREAM = 0x5E  # sets the draws of a suite apart from those of a study of the same seed
 
 
@@ -86,8 +87,8 @@ class Bench:
 
         return full_load(options, attained, target, work.rate_rps * self.site.replicas)
 
-    def tune(self, traffic: str, load: float, controller: Controller) -> Tuned:
-        """Return the limits of a controller at a load; those of the engine for one that is not tuned."""
+    def tune(self, traffic: str, load: float, controller: Controller, default: Tuned | None = None) -> Tuned:
+        """Return the limits of a controller at a load, near those of `default`; the engine's if it is not tuned."""
         work = self.workload(traffic, load, TUNING)
 
         site = self.site_at(work, traffic)
@@ -99,7 +100,17 @@ class Bench:
             return Tuned(self.defaults, value(self.defaults), 1)
         own = {name: values[0] for name, values in controller.knobs.items()}
         start = {**self.full[traffic].knobs, **own}
-        return tune(start, {**self.limits, **controller.knobs}, value, self.site.slo.attainment)
+        limits = self.limits if default is None else {**self.limits, BUDGET: self.budgets_below(default)}
+        return tune(start, {**limits, **controller.knobs}, value, site.slo.attainment)
+
+    def budgets_below(self, default: Tuned) -> tuple[float, ...]:
+        """Return the budgets the others are tuned over: the default's best, and the two below it.
+
+        Larger ones cost the default energy or the SLO, and cost whoever is slower than the maximum clock more.
+        """
+        budgets = self.limits[BUDGET]
+        at = budgets.index(default.knobs[BUDGET]) if default.knobs[BUDGET] in budgets else len(budgets) - 1
+        return budgets[max(at - 2, 0) : at + 1]
 
     def cell(self, traffic: str, load: float, seed: int, controller: Controller) -> dict[str, Any]:
         """Return the row of a cell."""

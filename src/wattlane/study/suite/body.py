@@ -90,6 +90,7 @@ def _method(at: Bench) -> dict[str, Any]:
     board, extent = at.site.case.gpu, at.extent
     return {
         "loads": list(extent.loads),
+        "tuned_at": list(extent.tuned_at),
         "scored_seeds": list(range(1, extent.seeds + 1)),
         "tuning_seed": 0,
         "part_of_each_hour": extent.part,

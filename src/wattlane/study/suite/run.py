@@ -126,9 +126,14 @@ def _results(at: Bench, controllers: Sequence[Controller], kept: Checkpoint, pro
 
     full = step("full load", [one.name for one in at.traffic], lambda t: _full(at, t, by_name[DEFAULT]))
     at.full = {name: FullLoad(**line) for name, line in full}
-    settings = [(t, load, one.name) for t, load in places for one in controllers]
-    tuned = step("tuning", settings, lambda k: at.tune(k[0], k[1], by_name[k[2]])._asdict())
-    at.tuned = {key: Tuned(line["knobs"], Worth(*line["worth"]), line["tried"]) for key, line in tuned}
+    tuning = list(dict.fromkeys((t, at.extent.tuned_load(load)) for t, load in places))
+    tuned = step("tuning the default", tuning, lambda k: at.tune(k[0], k[1], by_name[DEFAULT])._asdict())
+    at.tuned = {(t, load, DEFAULT): _tuned(line) for (t, load), line in tuned}
+    settings = [(t, load, one.name) for t, load in tuning for one in controllers if one.name != DEFAULT]
+    others = step("tuning", settings, lambda k: at.tune(*k[:2], by_name[k[2]], at.tuned[*k[:2], DEFAULT])._asdict())
+    at.tuned |= {key: _tuned(line) for key, line in others}
+    for t, load in places:
+        at.tuned |= {(t, load, one.name): at.tuned[t, at.extent.tuned_load(load), one.name] for one in controllers}
     seeds = range(1, at.extent.seeds + 1)
     asked = [(t, load, seed, one.name) for t, load in places for one in controllers for seed in seeds]
     cells = step("cells", asked, lambda k: at.cell(k[0], k[1], k[2], by_name[k[3]]))
@@ -145,6 +150,10 @@ def _results(at: Bench, controllers: Sequence[Controller], kept: Checkpoint, pro
         prior=[(key, [Worth(*one) for one in line]) for key, line in prior],
         compared=tuple(one.name for one in compared),
     )
+
+
+def _tuned(line: dict[str, Any]) -> Tuned:
+    return Tuned(line["knobs"], Worth(*line["worth"]), line["tried"])
 
 
 def _full(at: Bench, traffic: str, default: Controller) -> dict[str, Any]:

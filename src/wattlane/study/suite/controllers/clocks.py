@@ -13,7 +13,7 @@ from wattlane.sim.fleet_types import Fleet, Pool
 from wattlane.study.suite.controllers.base import CLOCKS, LIMITS, NO_CLAIM, Controller
 from wattlane.study.suite.site import Knobs, Site
 
-FLOORS = (0.0, 2.0, 4.0, 6.0)
+FLOORS = (0.0, 3.0, 5.0, 7.0)
 MARGINS = (0.9, 0.7, 0.5)
 
 
@@ -53,7 +53,7 @@ def _miad(site: Site, at: Knobs) -> Fleet:
 
 
 def _energy_minimum(site: Site, at: Knobs) -> Fleet:
-    return Fleet((clocked(site, at, Clocking(ClockKind.ENERGY_MINIMUM)),), slo=site.slo)
+    return Fleet((clocked(site, at, Clocking(ClockKind.ENERGY_MINIMUM, memory_s=at["memory_s"])),), slo=site.slo)
 
 
 def _power_cap(site: Site, at: Knobs) -> Fleet:
@@ -125,7 +125,7 @@ ENERGY_MINIMUM = Controller(
     "each iteration at the clock of least energy that keeps both targets with 99 % probability; round robin",
     _energy_minimum,
     CLOCKS,
-    {"floor": FLOORS},
+    {"floor": FLOORS, "memory_s": (60.0, 0.0)},
 )
 POWER_CAP = Controller(
     "power-cap",

@@ -14,7 +14,8 @@ from wattlane.study.suite.site import Knobs, Site
 MARGINS = (0.8, 0.6, 0.5, 0.4)
 AFTER_S = (60.0, 20.0, 200.0)
 AWAKE = (1.0, 2.0, 3.0, 4.0)
-FLOORS = (0.0, 3.0, 5.0)
+FLOORS = (0.0, 3.0, 5.0, 8.0)
+MEMORY_S = (60.0, 0.0)  # over which the clock sees how crowded a replica is; 0 prices time as rest
 
 
 def _pools(site: Site, at: Knobs, pool: Pool) -> tuple[Pool, ...]:
@@ -28,6 +29,10 @@ def _fleet(site: Site, at: Knobs, pools: tuple[Pool, ...]) -> Fleet:
     return Fleet(pools, routing=Routing.WATTLANE, routing_margin=at["routing_margin"], slo=site.slo)
 
 
+def _clocking(at: Knobs) -> Clocking:
+    return Clocking(ClockKind.ENERGY_MINIMUM, memory_s=at["memory_s"])
+
+
 def _routing(site: Site, at: Knobs) -> Fleet:
     return _fleet(site, at, (site.pool(at),))
 
@@ -37,11 +42,11 @@ def _free(site: Site, at: Knobs) -> Fleet:
 
 
 def _ours(site: Site, at: Knobs) -> Fleet:
-    return _fleet(site, at, _pools(site, at, clocked(site, at, Clocking(ClockKind.ENERGY_MINIMUM))))
+    return _fleet(site, at, _pools(site, at, clocked(site, at, _clocking(at))))
 
 
 def _unparked(site: Site, at: Knobs) -> Fleet:
-    return _fleet(site, at, (clocked(site, at, Clocking(ClockKind.ENERGY_MINIMUM)),))
+    return _fleet(site, at, (clocked(site, at, _clocking(at)),))
 
 
 ROUTING = Controller(
@@ -75,7 +80,7 @@ UNPARKED = Controller(
     "its routing and its clock; nothing parked",
     _unparked,
     CLOCKS,
-    {"routing_margin": MARGINS, "floor": FLOORS},
+    {"routing_margin": MARGINS, "floor": FLOORS, "memory_s": MEMORY_S},
 )
 OURS = Controller(
     "wattlane",
@@ -86,6 +91,6 @@ OURS = Controller(
     "its routing, parking and the energy-minimum clock",
     _ours,
     f"{CLOCKS}, {PARKING}",
-    {"routing_margin": MARGINS, "after_s": AFTER_S, "awake": AWAKE, "floor": FLOORS},
+    {"routing_margin": MARGINS, "after_s": AFTER_S, "awake": AWAKE, "floor": FLOORS, "memory_s": MEMORY_S},
 )
 ROWS = (ROUTING, FREE, UNPARKED, OURS)

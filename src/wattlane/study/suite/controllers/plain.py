@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from wattlane.sim.fleet_types import Fleet, Release, Routing
+from collections.abc import Callable
+
+from wattlane.sim.fleet_types import EngineSettings, Fleet, Order, Release, ReleaseKind, Routing
 from wattlane.study.suite.controllers.base import NO_CLAIM, Controller
 from wattlane.study.suite.site import Knobs, Site
 
+PATIENCE_S = 0.5  # after which a request goes before all younger ones
 SLO_SHARES = (0.8, 1.0, 0.6, 0.4)  # of the targets, which a router is told to keep
 
 
@@ -23,6 +26,17 @@ def _most_loaded(site: Site, at: Knobs) -> Fleet:
 
 def _least_energy(site: Site, at: Knobs) -> Fleet:
     return Fleet((site.pool(at),), routing=Routing.LEAST_ENERGY, slo=site.tighter(at["slo_share"]))
+
+
+def _slack_aware(site: Site, at: Knobs) -> Fleet:
+    return Fleet((site.pool(at),), release=Release(ReleaseKind.SLACK_AWARE, margin=at["margin"]), slo=site.slo)
+
+
+def _ordered(order: Order) -> Callable[[Site, Knobs], Fleet]:
+    def fleet(site: Site, at: Knobs) -> Fleet:
+        return Fleet((site.pool(at, EngineSettings(order=order, patience_s=PATIENCE_S)),))
+
+    return fleet
 
 
 def _windowed(site: Site, at: Knobs) -> Fleet:
@@ -87,4 +101,32 @@ WINDOWED = Controller(
     _windowed,
     knobs={"window_s": (0.05, 0.1, 0.2, 0.4)},
 )
-ROWS = (VLLM, DEFAULT, LEAST_LOADED, MOST_LOADED, LEAST_ENERGY, WINDOWED)
+SLACK_AWARE = Controller(
+    "slack-aware",
+    "slack-aware release",
+    "this project, after Delavande et al. 2026",
+    "none published",
+    "",
+    "held within the slack of the first token, where nobody runs and another request is expected to join",
+    _slack_aware,
+    knobs={"margin": (0.8, 0.4)},
+)
+BUCKETS = Controller(
+    "bucketserve",
+    "BucketServe order",
+    "BucketServe (arXiv 2507.17120)",
+    "3.58 times the throughput; no energy claim",
+    "UELLM",
+    "prompts of one length bucket next to each other; continuous batching has no padding to save",
+    _ordered(Order.LENGTH_BUCKETS),
+)
+ALIGNED = Controller(
+    "alignedserve",
+    "AlignedServe order",
+    "AlignedServe (arXiv 2605.23389)",
+    "1.98 times the decode throughput; no energy claim",
+    "an attention kernel that waits for the longest request",
+    "who is nearest in KV length to those that decode comes in next",
+    _ordered(Order.KV_ALIGNED),
+)
+ROWS = (VLLM, DEFAULT, LEAST_LOADED, MOST_LOADED, LEAST_ENERGY, WINDOWED, SLACK_AWARE, BUCKETS, ALIGNED)
