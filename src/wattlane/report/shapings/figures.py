@@ -18,7 +18,7 @@ HUES = (canvas.BASELINE, canvas.DECODE, canvas.PREFILL, canvas.PLAN, canvas.INK,
 MARKERS = "osD^vX"
 VERDICTS = (("pays", "o"), ("only adds latency", "x"), ("misses the SLO", "s"))
 HOLLOW = "misses the SLO"
-DODGE = 0.035  # of the rate, so that intervals at one rate stand beside each other
+DODGE = 0.03  # of the rate, so that intervals at one rate stand beside each other
 
 
 def _plain(axes: Axes, which: str) -> None:
@@ -29,32 +29,47 @@ def _plain(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def _against_rate(run: ShapingRun, axes: Axes, engine: str, relative: bool) -> None:
+    """Draw a line a shape: joules per request, or those over the mean of the base's shape at the same rate."""
+    for number, shape in enumerate(run.shapes):
+        cells = [c for rate in run.rates if (c := run.cell(rate, shape, engine)) is not None]
+        over = [_scale(run, c) if relative else 1.0 for c in cells]
+        shift = 1.0 + (DODGE * (number - (len(run.shapes) - 1) / 2) if relative else 0.0)
+        y = [c.energy_j_per_request.mean / by for c, by in zip(cells, over, strict=True)]
+        low = [v - c.energy_j_per_request.lo / by for v, c, by in zip(y, cells, over, strict=True)]
+        high = [c.energy_j_per_request.hi / by - v for v, c, by in zip(y, cells, over, strict=True)]
+        colour, marker = HUES[number % len(HUES)], MARKERS[number % len(MARKERS)]
+        x = [c.rate_rps * shift for c in cells]
+        axes.errorbar(x, y, yerr=[low, high], color=colour, marker=marker, ms=3.5, lw=1.0, capsize=2, label=shape)
+    axes.set_xscale("log")
+    _plain(axes, "x")
+
+
+def _scale(run: ShapingRun, cell: Cell) -> float:
+    """Return the mean joules of the base's shape at the rate and engine of a cell; the cell's own without it."""
+    other = run.cell(cell.rate_rps, run.shaping.base.shape, cell.engine) or cell
+    return other.energy_j_per_request.mean
+
+
 def plot_energy(run: ShapingRun) -> Drawing | None:
-    """Return joules per request against rate: a line a shape, a panel an engine limit, the idle floor behind."""
+    """Return joules per request against rate, a row an engine limit: absolute, and over those of the base's shape."""
     if not run.shaping.cells:
         return None
-    drawing, panels = canvas.panels(2.1 + 2.2 * len(run.engines), rows=len(run.engines))
-    for axes, engine in zip(panels, run.engines, strict=True):
-        for number, shape in enumerate(run.shapes):
-            cells = [c for rate in run.rates if (c := run.cell(rate, shape, engine)) is not None]
-            shift = 1.0 + DODGE * (number - (len(run.shapes) - 1) / 2)
-            x = [c.rate_rps * shift for c in cells]
-            y = [c.energy_j_per_request.mean for c in cells]
-            bars = [
-                [c.energy_j_per_request.mean - c.energy_j_per_request.lo for c in cells],
-                [c.energy_j_per_request.hi - c.energy_j_per_request.mean for c in cells],
-            ]
-            colour, marker = HUES[number % len(HUES)], MARKERS[number % len(MARKERS)]
-            axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, ms=4, lw=1.0, capsize=2, label=shape)
+    drawing, panels = canvas.panels(1.0 + 2.1 * len(run.engines), rows=len(run.engines), columns=2)
+    for row, engine in enumerate(run.engines):
+        absolute, relative = panels[2 * row], panels[2 * row + 1]
+        _against_rate(run, absolute, engine, False)
+        _against_rate(run, relative, engine, True)
         floor = [run.shaping.idle_w / rate for rate in run.rates]
-        axes.plot(run.rates, floor, color=canvas.MUTED, ls=":", lw=1.2, label="idle power ÷ rate")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        for which in "xy":
-            _plain(axes, which)
-        axes.set_title(engine, loc="left", fontsize=9)
-        axes.set_ylabel("J per request")
-    panels[-1].set_xlabel("mean rate, requests/s")
+        absolute.plot(run.rates, floor, color=canvas.MUTED, ls=":", lw=1.2, label="idle power ÷ rate")
+        absolute.set_yscale("log")
+        _plain(absolute, "y")
+        absolute.set_title(engine, loc="left", fontsize=8.5)
+        absolute.set_ylabel("J per request")
+        relative.set_ylim(bottom=0.0)
+        relative.set_ylabel(f"÷ {run.shaping.base.shape}")
+    for axes in panels[-2:]:
+        axes.set_xlabel("requests/s")
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=8, handlelength=1.8)
     return drawing
@@ -70,7 +85,8 @@ def describe_energy(run: ShapingRun) -> str:
     return (
         f"{base.shape.capitalize()} arrivals on {engine}: {_words(first)} at {first.rate_rps:g} requests/s, "
         f"{_words(last)} at {last.rate_rps:g}. At {first.rate_rps:g} requests/s shapes span {_words(least)} "
-        f"({least.shape}) to {_words(most)} ({most.shape}). Bars: 95 % intervals over seeds."
+        f"({least.shape}) to {_words(most)} ({most.shape}). Right: over the mean of {base.shape} arrivals "
+        "at the same rate. Bars: 95 % intervals over seeds."
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^v<>phX*P"
 DASHES = ("-", "--", ":")
-HUES = (canvas.BASELINE, canvas.DECODE, canvas.PREFILL, canvas.OTHER)
+HUES = (canvas.BASELINE, canvas.DECODE, canvas.PREFILL, canvas.OTHER, canvas.OVERHEAD)
 Series = dict[str, list[tuple[float, float, bool]]]
 
 
@@ -93,6 +93,38 @@ def describe_energy(run: SuiteRun) -> str:
     return f"Medians over seeds. Filled: keeps the SLO; hollow: does not and is not ranked. Least at {least}."
 
 
+def plot_saving(run: SuiteRun) -> Drawing | None:
+    """Return the saving against the default by load."""
+    series = _series(run, lambda row: row.saving)
+    series.pop(run.suite.default, None)
+    if not series:
+        return None
+    drawing, (axes,) = canvas.panels(5.2)
+    _lines(run, axes, series)
+    axes.axhline(0.0, color=canvas.INK, lw=0.9)
+    ranked = [p[1] for points in series.values() for p in points if p[2]]
+    if ranked:
+        axes.set_ylim(min(-0.06, 1.3 * min(ranked)), max(0.1, 1.12 * max(ranked)))
+    axes.yaxis.set_major_formatter(lambda value, _: units.percent(value, 0))
+    axes.set_ylabel("less energy per SLO-meeting token")
+    drawing.legend(loc="outside upper left", ncols=3, fontsize=7.5, handlelength=2.2)
+    return drawing
+
+
+def describe_saving(run: SuiteRun) -> str:
+    """Return where our controller and the best other one stand at each named load."""
+    texts = []
+    for table in run.main:
+        others = [row for row in table.rows if row.ranked and not row.controller.startswith(run.suite.ours)]
+        best = others[0] if others and table.name is not None else None
+        if best is None or best.saving is None or best.attainment is None:
+            continue
+        place, title = f"{units.percent(table.load, 0)} load", run.title(best.controller)
+        saved, kept = units.percent(best.saving.median), units.attained(best.attainment.median)
+        texts.append(f"{place}: best of the others {title}, {saved} at {kept}")
+    return f"Hollow: below the SLO, not ranked. {'; '.join(texts) or 'No other controller keeps the SLO'}."
+
+
 def plot_attainment(run: SuiteRun) -> Drawing | None:
     """Return attainment against load, with the target."""
     series = _series(run, lambda row: row.attainment)
@@ -136,7 +168,8 @@ def describe_attainment(run: SuiteRun) -> str:
 NEEDS = "suite.json with at least one load"
 ENERGY = Figure("energy", "Energy against load", NEEDS, plot_energy, describe_energy)
 ATTAINMENT = Figure("attainment", "Attainment against load", NEEDS, plot_attainment, describe_attainment)
-FIGURES: tuple[Figure[SuiteRun], ...] = (ENERGY, ATTAINMENT)
+SAVING = Figure("saving", "Saving against load", NEEDS, plot_saving, describe_saving)
+FIGURES: tuple[Figure[SuiteRun], ...] = (ENERGY, SAVING, ATTAINMENT)
 
 
 def find(name: str) -> Figure[SuiteRun]:
