@@ -44,6 +44,8 @@ def test_shipped_profiles_load_stay_small_and_name_their_sources() -> None:
             assert np.linalg.eigvalsh(family.covariance_log).min() > -1e-6
             assert 0.05 <= family.group_sd_power < 0.5
             assert 0.08 <= family.group_sd_time < 0.8
+            assert all(0.0 < sd < 0.3 for sd in family.within)
+            assert len(family.within_sd) == 3
             assert all(0 < width.half_width_log < 3 and width.groups >= 6 for width in family.conformal.values())
             assert "bf16" in family.precisions
 
@@ -164,6 +166,8 @@ def test_malformed_profiles_are_refused_with_all_problems(tmp_path: Path) -> Non
         (lambda b: b["families"]["dense"]["parameters"]["host_s"].update(value="x"), "dense: host_s is 'x'"),
         (lambda b: b["families"]["dense"]["parameters"].update(host_s=3), "dense: host_s is 3"),
         (lambda b: b["families"]["dense"].update(group_sd_time=-1), "dense: group_sd_time is -1"),
+        (lambda b: b["families"]["dense"]["within_sd"].update(itl="x"), "dense: within_sd of itl is 'x'"),
+        (lambda b: b["families"]["dense"].update(within_sd=[1]), "dense: within_sd of ? is [1]"),
         (lambda b: b["families"]["dense"]["range"].update(batch=[1]), "dense: range of batch is [1]"),
         (lambda b: b["families"]["dense"]["conformal"].update(itl=0.2), "dense: conformal of itl is 0.2"),
         (lambda b: b["families"]["dense"].update(conformal=3), "dense: conformal of ? is 3"),

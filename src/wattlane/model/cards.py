@@ -88,6 +88,9 @@ def _error_rows(kind: str, family: Family) -> list[Row]:
         rows.insert(0, Row(f"{kind}: fitted on", seen))
     spread = f"time ±{family.group_sd_time:.1%}, power ±{family.group_sd_power:.1%}"
     rows.append(Row(f"{kind}: new architecture", spread, "1 sd, log; part of the 95 % intervals"))
+    power, itl, energy = family.within
+    spread = f"time ±{itl:.1%}, power ±{power:.1%}, J/token ±{energy:.1%}"
+    rows.append(Row(f"{kind}: configuration of it", spread, "1 sd, log, around the architecture's mean error"))
     for name, words in CONFORMAL_WORDS.items():
         if name in family.conformal:
             one = family.conformal[name]
@@ -133,6 +136,7 @@ def _body(profile: Profile) -> dict[str, Any]:
             },
             "group_sd_time": family.group_sd_time,
             "group_sd_power": family.group_sd_power,
+            "within_sd": dict(family.within_sd),
             "range": {name: list(limits) for name, limits in family.range.items()},
             "precisions": list(family.precisions),
             "conformal": {name: one.half_width_log for name, one in family.conformal.items()},

@@ -221,10 +221,9 @@ def _family_problems(part: Any) -> Iterator[str]:
     if "covariance_log" in part and [len(r) if isinstance(r, list) else 0 for r in rows] != [size] * size:
         yield f"covariance_log is not {size} rows of {size} numbers"
     spreads = {key: part[key] for key in ("group_sd_time", "group_sd_power") if key in part}
-    for key, sd in {
-        **spreads,
-        **{f"within_sd of {kind}": sd for kind, sd in part.get("within_sd", {}).items()},
-    }.items():
+    within = part.get("within_sd", {})
+    spreads |= {f"within_sd of {k}": sd for k, sd in (within if isinstance(within, dict) else {"?": within}).items()}
+    for key, sd in spreads.items():
         if not (_is_number(sd) and sd >= 0):
             yield f"{key} is {sd!r}; expected a number of at least 0"
     limits = part.get("range", {})
