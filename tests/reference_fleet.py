@@ -284,6 +284,8 @@ def serve(fleet: Fleet, servers: list[Server], asks: list[Ask], start_s: float) 
     controller = Controller(fleet, start_s) if fleet.scaling else None
     capper = Capper(fleet, start_s) if fleet.capping and fleet.capping.is_watched else None
     loops = [loop for loop in (controller, capper) if loop]
+    for server in servers:
+        server.controller = controller
     while fresh or retries or failures or scales or any(loop.next_s < math.inf for loop in loops):
         times = [fresh[0].release_s if fresh else math.inf, retries[0].release_s if retries else math.inf]
         fail_s, scale_s = failures[0][0] if failures else math.inf, scales[0].at_s if scales else math.inf

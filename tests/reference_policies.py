@@ -274,6 +274,15 @@ class Controller:
         more = more or any(s.waiting or s.running or s.late or s.batch for s in servers)
         self.next_s = now_s + self.scaling.period_s if more else math.inf
 
+    def decisions(self) -> list[list[float]]:
+        """Return [when, replicas of each pool] wherever they differ from those before."""
+        out: list[list[float]] = []
+        for now_s in dict.fromkeys(at for at, _, _ in self.wanted):
+            row = [now_s, *(count for at, _, count in self.wanted if at == now_s)]
+            if not out or out[-1][1:] != row[1:]:
+                out.append(row)
+        return out
+
     def came_late(self, own: list[Scheduler]) -> bool:
         """Whether more first tokens or gaps of the last period came late than the SLO lets."""
         share, firsts, gaps = 1 - self.slo.attainment, [], []

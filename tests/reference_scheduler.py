@@ -72,6 +72,7 @@ class Scheduler:
         self.waited = 0
         self.timeline: list[tuple[float, float, float, int]] = []
         self.rests: list[tuple[float, float, float]] = []
+        self.controller: object = None
         self.gaps_s: list[float] = []  # of every token that was decoded
         self.first_waits_s: list[float] = []
         self.wake_s = math.inf

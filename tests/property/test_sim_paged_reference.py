@@ -29,6 +29,9 @@ def compare(seed: int, s: FleetScene) -> paged.FleetRun:
         rests = np.array([r for r in server.rests if r[1] > r[0] or r[2] != 0]).reshape(-1, 3)
         assert found.rests[:, :3] == pytest.approx(rests, rel=1e-8, abs=1e-12), at
     assert run.horizon_s == pytest.approx(horizon_s, rel=1e-12)
+    controllers = [c for c in dict.fromkeys(server.controller for server in servers) if c is not None]
+    for controller, found in zip(controllers, run.decisions, strict=True):
+        assert found == pytest.approx(np.array(controller.decisions()).reshape(found.shape), rel=1e-12), seed
     places, stamps_s = stamps.token_times(run)
     for row, wanted in enumerate(told):
         at = f"scene {seed}, request {row}"

@@ -52,6 +52,8 @@ def next_in(e: Engine, rep: int, last: int) -> tuple[int, int, int]:
                     return level, before, here
                 held = float(ask[here, INPUT] + ask[here, PRODUCED])
                 score = dispatch.score(kind, ask[here, INPUT], wanted, held, decoding, kv_tokens, real[here, LATEST_S])
+                if kind == dispatch.LENGTH_BUCKETS and score == 0.0:
+                    return level, before, here
                 if best == NONE or score < least:
                     best, best_before, least = here, before, score
             before, here = here, ask[here, NEXT]
