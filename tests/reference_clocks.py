@@ -26,7 +26,9 @@ class Governor:
         self.clock, self.level, self.floor = self.top, float(self.top + 1), 0
         self.period_s, self.slow_s = start_s + self.rule.period_s, start_s
         empty = [0.0] * 4
-        self.empty_w = min(float(law.joules(empty)) / law.seconds(empty) for law in self.laws)
+        self.empty_w = min(
+            float(law.joules(empty)) / law.seconds(empty) if law.seconds(empty) else 0 for law in self.laws
+        )
         self.mean, self.price_w = 0.0, self.rest_w
         self.gaps: list[float] = []
         self.firsts: list[float] = []

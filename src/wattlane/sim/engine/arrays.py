@@ -240,6 +240,12 @@ def _laws(pools: list[Pool]) -> tuple[Floats, Floats, Floats, Floats]:
     return laws, constants, drafts, ladder
 
 
+def _empty_w(constants: Floats) -> Floats:
+    """Return what iterations that serve nobody draw at the clock where it is least (G,); 0 where they take no time."""
+    joules, seconds = constants[:, :, it.EMPTY_J], constants[:, :, it.EMPTY_S]
+    return np.divide(joules, seconds, out=np.zeros_like(joules), where=seconds > 0).min(axis=1)
+
+
 def _running(stage: Stage, limits: Ints, rates: Floats, laws: Floats) -> Floats:
     """Return the real numbers of the running state of each replica, before anything happened."""
     run = np.zeros((len(limits), lay.RUN_COLUMNS))
@@ -260,8 +266,7 @@ def build(stage: Stage) -> Engine:
     limits, rates = _limits(stage)
     pools = [stage.fleet.pools[i] for i in stage.pools]
     laws, constants, drafts, ladder = _laws(pools)
-    empty_w = np.min(constants[:, :, it.EMPTY_J] / constants[:, :, it.EMPTY_S], axis=1)
-    rates[:, lay.EMPTY_W] = empty_w[limits[:, lay.LAW_GROUP]]
+    rates[:, lay.EMPTY_W] = _empty_w(constants)[limits[:, lay.LAW_GROUP]]
     ask, replicas = stage.asks(), len(limits)
     n, widest = len(ask), int(limits[:, lay.MAX_SEQS].max())
     at = np.zeros((replicas, lay.AT_COLUMNS), np.int64)
