@@ -17,7 +17,7 @@ class Extent:
     the loads of `tuned_at`; a load between two takes the limits of the higher one, so that the SLO is kept."""
 
     loads: tuple[float, ...] = tuple(round(0.1 * k, 1) for k in range(1, 12))
-    tuned_at: tuple[float, ...] = (0.1, LOW, MEDIUM, HIGH, 1.1)
+    tuned_at: tuple[float, ...] = (LOW, MEDIUM, HIGH, 1.1)
     seeds: int = 5
     prior_draws: int = 40
     part: float = 1.0

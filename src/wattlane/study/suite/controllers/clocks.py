@@ -6,8 +6,10 @@ the grid. A floor at the top leaves the maximum alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from wattlane.sim.capping import CapKind, Capping
 from wattlane.sim.clocking import Clocking, ClockKind
 from wattlane.sim.fleet_types import Fleet, Pool
 from wattlane.study.suite.controllers.base import CLOCKS, LIMITS, NO_CLAIM, Controller
@@ -15,6 +17,7 @@ from wattlane.study.suite.site import Knobs, Site
 
 FLOORS = (0.0, 3.0, 5.0, 7.0)
 MARGINS = (0.9, 0.7, 0.5)
+BUDGETS = (1.0, 0.85, 0.7, 0.55)  # shares of the boards' limits together
 
 
 def clock(site: Site, value: float) -> int:
@@ -59,6 +62,21 @@ def _energy_minimum(site: Site, at: Knobs) -> Fleet:
 def _power_cap(site: Site, at: Knobs) -> Fleet:
     watts = at["cap_share"] * site.case.gpu.tdp_w * site.case.num_gpus
     return Fleet((site.pool(at, power_cap_w=watts),))
+
+
+def _budget_w(site: Site, at: Knobs) -> float:
+    return at["budget_share"] * site.case.gpu.tdp_w * site.case.num_gpus * site.replicas
+
+
+def _polca(site: Site, at: Knobs) -> Fleet:
+    pool, half = site.pool(at), (site.replicas + 1) // 2
+    sizes = (half, site.replicas - half)
+    pools = tuple(replace(pool, replicas=size) for size in sizes if size > 0)
+    return Fleet(pools, capping=Capping(CapKind.POLCA, _budget_w(site, at), low_pools=(len(pools) - 1,)))
+
+
+def _tapas(site: Site, at: Knobs) -> Fleet:
+    return Fleet((site.pool(at),), capping=Capping(CapKind.TAPAS, _budget_w(site, at)))
 
 
 FIXED = Controller(
@@ -138,4 +156,26 @@ POWER_CAP = Controller(
     LIMITS,
     {"cap_share": (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)},
 )
-ROWS = (FIXED, PHASES, LOWEST, GREEN, MIAD, ENERGY_MINIMUM, POWER_CAP)
+POLCA = Controller(
+    "polca",
+    "POLCA",
+    "POLCA (arXiv 2308.12908)",
+    "30 % more servers under one power budget; no energy claim",
+    "the same budget without capping",
+    "two thresholds of a tuned budget; half of the replicas are taken as low priority",
+    _polca,
+    CLOCKS,
+    {"budget_share": BUDGETS},
+)
+TAPAS = Controller(
+    "tapas",
+    "TAPAS",
+    "TAPAS (arXiv 2501.02600)",
+    "maximum temperature −17 %, peak row power −23 %; no energy claim",
+    "its own cluster without it",
+    "clocks lowered where power nears a tuned budget or a board its temperature limit; no model variants",
+    _tapas,
+    CLOCKS,
+    {"budget_share": BUDGETS},
+)
+ROWS = (FIXED, PHASES, LOWEST, GREEN, MIAD, ENERGY_MINIMUM, POWER_CAP, POLCA, TAPAS)
