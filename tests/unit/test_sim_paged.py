@@ -277,3 +277,17 @@ def test_long_answers_attain_by_the_p99_of_their_gaps() -> None:
 def test_what_makes_no_sense_is_refused_by_name(make, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make()
+
+
+def test_an_account_may_end_after_the_last_token_and_is_charged_for_the_rest() -> None:
+    """The replica parks 2 s after its last iteration; nothing else changes."""
+    pool = replace(ONE, rests=(RestState("parked", 2.0, 3.0, entry_j=7.0),))
+    work = workload((0.0, 4, 4))
+    short, long = paged.replay(work, Fleet((pool,))), paged.replay(work, Fleet((pool,)), until_s=20.0)
+    idle_w, end_s = float(ONE.laws[-1, it.IDLE_W]), short.horizon_s
+    assert long.horizon_s == 20.0
+    more_j = account.ledger(long).metered_j - account.ledger(short).metered_j
+    assert more_j == pytest.approx(2.0 * idle_w + 7.0 + 3.0 * (20.0 - end_s - 2.0))
+    assert account.ledger(long).balanced()
+    assert times(long) == times(short)
+    assert paged.replay(work, Fleet((pool,)), until_s=0.5).horizon_s == end_s
