@@ -73,6 +73,7 @@ def test_one_command_makes_tables_files_and_a_page(tmp_path: Path, capsys: pytes
     assert f"100 % load is {full['rate_rps']:.1f} requests/s" in said.out.replace("100%", "100 %")
     assert {row["controller"] for row in body["tables"][0]["rows"]} == set(BY_NAME)
     assert all(name in said.out for name in BY_NAME)
+    assert "medium load by thinning instead, wattlane: energy" in said.out
     assert "tuning" in said.err
     assert command_line(["report", str(out)]) == 0
     page = (out / "report.html").read_text(encoding="utf-8")

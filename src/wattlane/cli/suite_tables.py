@@ -24,6 +24,10 @@ def suite_tables(body: dict[str, Any]) -> None:
             f"{traffic['name']}: 100 % load is {full['rate_rps']:.1f} requests/s ({full['attainment']:.2%} attain; "
             f"{full['missed_attainment']:.2%} at {full['missed_rps']:.1f})"
         )
+        for name, change in traffic["thinning"].items():
+            energy = ABSENT if change["energy_change"] is None else f"{change['energy_change']:+.1%}"
+            points = f"{100 * change['attainment_change']:+.2f} points"
+            out.print(f"  medium load by thinning instead, {name}: energy {energy}, attainment {points}")
     for one in body["tables"]:
         if one["name"] is None:
             continue
