@@ -15,7 +15,7 @@ from wattlane.core.served import read_served
 from wattlane.core.types import Slo
 from wattlane.sim.capping import CapKind, Capping
 from wattlane.sim.clocking import Clocking, ClockKind
-from wattlane.sim.fleet_file import read_fleet
+from wattlane.sim.fleet_file import CappingSection, ClockingSection, SloSection, read_fleet
 from wattlane.sim.fleet_run import read_tags, run_fleet
 from wattlane.sim.fleet_types import EngineSettings, Order, Release, ReleaseKind, Routing, Scaling, ScalingKind
 
@@ -219,3 +219,10 @@ def test_tags_are_read_in_every_form_and_refused_where_they_are_no_numbers(tmp_p
             read_tags(bad, 1)
     bad.write_text("arrival_s,input_tokens,output_tokens\n0,1,1\n", encoding="utf-8")
     assert read_tags(bad, 1).priority is None
+
+
+def test_sections_of_rules_leave_out_what_the_rules_do() -> None:
+    assert Clocking(**ClockingSection().model_dump()) == Clocking()
+    section = CappingSection(kind=CapKind.POLCA, budget_w=900.0)
+    assert Capping(**section.model_dump()) == Capping(CapKind.POLCA, 900.0)
+    assert Slo(**SloSection().model_dump()) == Slo()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattlane.model.jit import inner, kernel
+from wattlane.model.jit import inner
 from wattlane.sim import dispatch
 from wattlane.sim.engine.layout import (
     AVOIDED,
@@ -77,7 +77,7 @@ def drawn_j(e: Engine, rep: int, now: float) -> float:
     return joules + _rest_j(rests, j, row, now)
 
 
-@kernel
+@inner
 def hold(e: Engine, control: np.ndarray, kind: int, now: float) -> None:
     """Set the highest clock of every replica by what all drew in the last period."""
     drawn_w = mean_c = 0.0

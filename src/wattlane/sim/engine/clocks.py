@@ -83,6 +83,7 @@ from wattlane.sim.engine.layout import (
     TTFT_S,
     Engine,
 )
+from wattlane.sim.engine.queues import next_release_s
 
 LOOK = 64  # waiting requests that a policy looks at
 
@@ -286,7 +287,7 @@ def begin_decode(e: Engine, rep: int, laws: np.ndarray, constants: np.ndarray, d
     run, limits, trial = e.run[rep], e.limits[rep], e.trial[rep]
     if not dispatch.chooses(limits[CLOCK_KIND], False):
         return
-    _, _, _, waits = pressure(e, rep, 0, 0.0, run[NOW], run[GATE])
+    waits = e.at[rep, PART] != NONE or next_release_s(e.real, e.queues[rep], -np.inf) <= run[GATE]
     run[PROMPT_S] = 0.0 if waits else np.inf
     for c in range(limits[CLOCKS]):
         trial[LINE_S, c], trial[LINE_J, c], _, holds = decode_line(laws[c], constants[c], d)
