@@ -19,7 +19,7 @@ from wattlane.core.workload import Workload
 from wattlane.model.profile import profile_for, read_profile, write_profile
 from wattlane.sim import run
 from wattlane.sim.against import measured_runs
-from wattlane.sim.calibrate import calibrate, read_runs
+from wattlane.sim.calibrate import calibrate, case_of, read_runs, replayed
 from wattlane.sim.served_run import read_served_run
 
 N = 120
@@ -72,6 +72,25 @@ def test_one_replica_is_taken_and_its_tokens_are_where_they_were(folder: Path) -
     assert measured.tokens_per_s.sum() >= rows["output_tokens"].sum() - late * 200
     assert measured.running.max() <= 64
     assert not measured.stamps.is_scheduled
+
+
+def test_a_capped_day_is_replayed_as_it_was(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    work = Workload(np.cumsum(rng.exponential(0.1, 40)), rng.integers(50, 4000, 40), rng.integers(1, 90, 40))
+    limits = {"max_num_seqs": 16, "max_num_batched_tokens": 1024}
+    run(work, tmp_path, model="Llama-3.1-8B", gpu="H100", power_cap_w=330.0, **limits)
+    measured = read_served_run(tmp_path / "served.parquet")
+    assert "replica" not in measured.name
+    assert measured.deployment.power_cap_w == 330.0
+    parameters = PROFILE.families["dense"].parameters
+    again, tokens_s = replayed(measured, case_of(measured), parameters)
+    for name, seconds in measured.stamps.quantities().items():
+        if name != "scheduled_to_first":
+            np.testing.assert_allclose(again.quantities()[name], seconds, rtol=1e-9, err_msg=name)
+    assert len(tokens_s) == work.output_tokens.sum()
+    uncapped = replace(measured, deployment=replace(measured.deployment, power_cap_w=None))
+    free, _ = replayed(uncapped, case_of(measured), parameters)
+    assert free.last_s.max() < again.last_s.max(), "the cap binds"
 
 
 def test_what_ran_is_read_from_a_measurement_or_given(folder: Path, tmp_path: Path) -> None:
