@@ -119,6 +119,8 @@ def test_tuning_finds_the_least_joules_that_keep_the_target_with_its_margin() ->
     assert found.worth == worth(found.knobs)
     assert all(allowed(at) for at in asked)
     assert found.tried == len({tuple(at.values()) for at in asked})
+    # who leaves more to the target takes a smaller budget
+    assert tune(start, VALUES, worth, 0.99, 2 * MARGIN).knobs["max_num_batched_tokens"] == 512.0
 
 
 def test_tuning_takes_the_best_attainment_where_nothing_keeps_the_target() -> None:

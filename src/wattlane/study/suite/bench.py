@@ -101,7 +101,7 @@ class Bench:
         own = {name: values[0] for name, values in controller.knobs.items()}
         start = {**self.full[traffic].knobs, **own}
         limits = self.limits if default is None else {**self.limits, BUDGET: self.budgets_below(default)}
-        return tune(start, {**limits, **controller.knobs}, value, site.slo.attainment)
+        return tune(start, {**limits, **controller.knobs}, value, site.slo.attainment, controller.margin)
 
     def budgets_below(self, default: Tuned) -> tuple[float, ...]:
         """Return the budgets the others are tuned over: the default's best, and the two below it.

@@ -48,7 +48,7 @@ def body(at: Bench, controllers: Sequence[Controller], results: Results, provena
     return {
         "suite": NAME,
         "scenario": _scenario(at),
-        "method": _method(at),
+        "method": _method(at, controllers),
         "origin": Origin.MODELLED.value,
         "boundary": Boundary.GPU.value,
         "controllers": [one.described() for one in controllers],
@@ -86,7 +86,7 @@ def _scenario(at: Bench) -> dict[str, Any]:
     }
 
 
-def _method(at: Bench) -> dict[str, Any]:
+def _method(at: Bench, controllers: Sequence[Controller]) -> dict[str, Any]:
     board, extent = at.site.case.gpu, at.extent
     return {
         "loads": list(extent.loads),
@@ -96,6 +96,7 @@ def _method(at: Bench) -> dict[str, Any]:
         "part_of_each_hour": extent.part,
         "idle_share_after_the_arrivals": IDLE_SHARE,
         "tuning_margin": MARGIN,
+        "tuning_margin_of_ours": next(one.margin for one in controllers if one.name == OURS),
         "full_load_tolerance": TOLERANCE,
         "limits_tried": {name: list(values) for name, values in at.limits.items()},
         "idle_w": board.idle_loaded_w,

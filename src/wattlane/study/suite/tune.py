@@ -31,7 +31,11 @@ def allowed(at: Knobs) -> bool:
 
 
 def tune(
-    start: Knobs, values: Mapping[str, tuple[float, ...]], worth: Callable[[Knobs], Worth], target: float
+    start: Knobs,
+    values: Mapping[str, tuple[float, ...]],
+    worth: Callable[[Knobs], Worth],
+    target: float,
+    margin: float = MARGIN,
 ) -> Tuned:
     """Return the best setting found from `start` and each value of the first knob; ties go to the one found first."""
     seen: dict[tuple[float, ...], Worth] = {}
@@ -41,7 +45,7 @@ def tune(
         if key not in seen:
             seen[key] = worth(at)
         found = seen[key]
-        kept = found.attainment >= min(target + MARGIN, 1.0)
+        kept = found.attainment >= min(target + margin, 1.0)
         return (0.0, found.j_per_good_token) if kept else (1.0, -found.attainment)
 
     first, *others = values

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from wattlane.sim.fleet_types import Fleet
 from wattlane.study.suite.site import Knobs, Site
+from wattlane.study.suite.tune import MARGIN
 
 CLOCKS, LIMITS, PARKING = "clocks", "power limits", "stopping and starting engines"
 NO_CLAIM = "no energy claim"
@@ -16,8 +17,9 @@ NO_CLAIM = "no energy claim"
 class Controller:
     """One row. `privileges` names what it needs beyond the engine's own flags; empty if nothing does.
 
-    `knobs` maps own knobs to their values, tuned from the first. A claim is the one of the source, for its own engine,
-    model and baseline, and none of ours; `rule` says what is replayed under the name.
+    `knobs` maps own knobs to their values, tuned from the first; `margin` is what tuning leaves to the target. A claim
+    is the one of the source, for its own engine, model and baseline, and none of ours; `rule` says what is replayed
+    under the name.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Controller:
     privileges: str = ""
     knobs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     tuned: bool = True
+    margin: float = MARGIN
 
     def described(self) -> dict[str, str]:
         """Return what a reader needs to know of it, plain values."""

@@ -15,6 +15,7 @@ MARGINS = (0.8, 0.6, 0.5, 0.4)
 AFTER_S = (60.0, 20.0, 200.0)
 AWAKE = (4.0, 1.0, 2.0, 3.0)  # tuned from all, since a wake that comes too late hides what else is worth turning
 FLOORS = (0.0, 3.0, 5.0, 8.0)
+MARGIN = 0.006  # parking makes seeds differ: more is left to the target than others are asked to leave
 MEMORY_S = (60.0, 0.0)  # over which the clock sees how crowded a replica is; 0 prices time as rest
 
 
@@ -70,6 +71,7 @@ FREE = Controller(
     _free,
     PARKING,
     {"routing_margin": MARGINS, "awake": AWAKE, "after_s": AFTER_S},
+    margin=MARGIN,
 )
 UNPARKED = Controller(
     "wattlane-unparked",
@@ -81,6 +83,7 @@ UNPARKED = Controller(
     _unparked,
     CLOCKS,
     {"routing_margin": MARGINS, "floor": FLOORS, "memory_s": MEMORY_S},
+    margin=MARGIN,
 )
 OURS = Controller(
     "wattlane",
@@ -92,5 +95,6 @@ OURS = Controller(
     _ours,
     f"{CLOCKS}, {PARKING}",
     {"routing_margin": MARGINS, "floor": FLOORS, "memory_s": MEMORY_S, "awake": AWAKE, "after_s": AFTER_S},
+    margin=MARGIN,
 )
 ROWS = (ROUTING, FREE, UNPARKED, OURS)
