@@ -60,6 +60,29 @@ def test_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert second["joules"] == first["joules"]
 
 
+FORMS = """
+import numpy as np
+from wattlane.model.jit import inner, kernel
+from wattlane.policy import route
+within, beside = inner(route.round_robin), kernel(route.round_robin)
+
+@kernel
+def around(position, replicas):
+    return within(position, replicas)
+
+print(around(5, 3), beside(5, 3))
+"""
+
+
+@pytest.mark.skipif(not COMPILED, reason="compiled code is what is kept")
+def test_the_two_forms_of_one_function_are_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "forms.py").write_text(FORMS)
+    settings = {**os.environ, "WATTLANE_CACHE": str(tmp_path / "cache")}
+    for _ in range(2):  # the second process takes both from the cache; calling the inner form would crash it
+        done = subprocess.run([sys.executable, "forms.py"], cwd=tmp_path, env=settings, capture_output=True, check=True)
+        assert done.stdout.split() == [b"2", b"2"]
+
+
 def test_editing_a_policy_the_law_or_the_engine_asks_for_new_compiled_code(tmp_path: Path) -> None:
     for package in COMPILED_PACKAGES:
         shutil.copytree(PACKAGE / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

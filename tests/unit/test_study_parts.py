@@ -185,7 +185,7 @@ def test_keys_follow_content_not_order() -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x", encoding="utf-8")
-    with pytest.raises(InputError, match="give another folder"):
+    with pytest.raises(InputError, match="expected a folder for the result"):
         Checkpoint(tmp_path / "taken", "k")
 
 

@@ -33,19 +33,20 @@ def source_hash(root: Path = PACKAGE) -> str:
     return digest.hexdigest()[:16]
 
 
-@cache
-def _compiler(inner: bool = False) -> Any:
+def _compiled(function: F, inner: bool) -> F:
+    """Return `function` compiled; a folder for each form, since numba keeps both forms of a function under one key."""
     numba = require("numba")
-    folder = cache_dir() / f"kernels-{source_hash()}"
+    folder = cache_dir() / f"kernels-{source_hash()}" / ("inner" if inner else "kernel")
     folder.mkdir(parents=True, exist_ok=True)
     numba.config.CACHE_DIR = str(folder)
     wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False} if inner else {}
-    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", **wrappers)
+    compiler = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", **wrappers)
+    return cast(F, compiler(function))
 
 
 def kernel(function: F) -> F:
     """Return `function` compiled by numba, its machine code kept between processes."""
-    return cast(F, _compiler()(function))
+    return _compiled(function, inner=False)
 
 
 def inner(function: F) -> F:
@@ -54,4 +55,4 @@ def inner(function: F) -> F:
     It is without the code that converts Python objects, which takes longer to compile than a small kernel, and without
     the counts of references to arrays, which take longer to run. A call from Python crashes the process.
     """
-    return cast(F, _compiler(True)(function))
+    return _compiled(function, inner=True)
