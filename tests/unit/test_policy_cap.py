@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattlane.model.jit import kernel
 from wattlane.policy import cap
 
 COMPILED = not numba.config.DISABLE_JIT
-compiled = numba.njit(error_model="numpy")  # kept nowhere: the kernels keep these functions in another form
 shares = st.floats(0.0, 2.0)
 stages = st.integers(0, 3)
 degrees = st.floats(0.0, 150.0)
@@ -78,7 +78,7 @@ def test_static_caps_add_up_to_the_budget_and_are_equal_per_gpu(gpus: list[int],
 @pytest.mark.skipif(not COMPILED, reason="nothing is compiled in this run")
 def test_compiled_policies_decide_as_plain_ones() -> None:
     rng = np.random.default_rng(0)
-    stage, heated, hot, ceiling = (compiled(f) for f in (cap.polca_stage, cap.heated_c, cap.is_hot, cap.tapas_ceiling))
+    stage, heated, hot, ceiling = (kernel(f) for f in (cap.polca_stage, cap.heated_c, cap.is_hot, cap.tapas_ceiling))
     for _ in range(200):
         a, b, c = rng.uniform(0.0, 1.3, 3).tolist()
         n = int(rng.integers(0, 4))
