@@ -182,6 +182,24 @@ def test_full_load_is_kept_by_the_default_and_missed_beyond(done: tuple[Path, di
 
 
 @pytest.mark.slow
+def test_a_wary_controller_keeps_the_slo_on_thinned_and_lighter_traffic_too(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, body = done
+    at = rebuilt(folder, body)
+    name, slo = at.traffic[0].name, at.site.slo
+    thin, lighter = at.checks(name, MEDIUM)
+    assert thin.rate_rps == pytest.approx(MEDIUM * at.full[name].rate_rps, rel=0.1)
+    assert len(thin) < len(lighter)
+    assert lighter.rate_rps == pytest.approx((MEDIUM - 0.1) * at.full[name].rate_rps)
+    ours = BY_NAME[OURS]
+    assert ours.wary
+    default = Tuned(dict(at.full[name].knobs), Worth(0.0, 1.0), 1)
+    found = at.tune(name, MEDIUM, ours, default)
+    fleets = [(work, ours.fleet(at.site_at(work, name), found.knobs)) for work in (thin, lighter)]
+    if found.worth.attainment >= slo.attainment + ours.margin:
+        assert min(worth(work, fleet, slo).attainment for work, fleet in fleets) >= found.worth.attainment
+
+
+@pytest.mark.slow
 def test_the_clock_prior_moves_only_those_who_touch_the_clock(done: tuple[Path, dict[str, Any]]) -> None:
     folder, body = done
     at = rebuilt(folder, body)

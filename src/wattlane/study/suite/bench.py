@@ -23,6 +23,7 @@ from wattlane.study.suite.tune import Tuned, allowed, tune
 from wattlane.workload import shape
 
 BUDGET = "max_num_batched_tokens"
+STEP = 0.1  # of full load
 STREAM = 0x5E  # sets the draws of a suite apart from those of a study of the same seed
 
 
@@ -92,9 +93,16 @@ class Bench:
         work = self.workload(traffic, load, TUNING)
 
         site = self.site_at(work, traffic)
+        least = site.slo.attainment + controller.margin
+        others = self.checks(traffic, load) if controller.wary else []
 
         def value(at: Knobs) -> Worth:
-            return worth(work, controller.fleet(site, at), site.slo)
+            found = worth(work, controller.fleet(site, at), site.slo)
+            for other in others:
+                if found.attainment >= least:
+                    again = worth(other, controller.fleet(self.site_at(other, traffic), at), site.slo)
+                    found = found._replace(attainment=min(found.attainment, again.attainment))
+            return found
 
         if not controller.tuned:
             return Tuned(self.defaults, value(self.defaults), 1)
@@ -102,6 +110,13 @@ class Bench:
         start = {**self.full[traffic].knobs, **own}
         limits = self.limits if default is None else {**self.limits, BUDGET: self.budgets_below(default)}
         return tune(start, {**limits, **controller.knobs}, value, site.slo.attainment, controller.margin)
+
+    def checks(self, traffic: str, load: float) -> list[Workload]:
+        """Return what else a wary controller must keep the SLO on: the load by thinning, and one a step below."""
+        rate_rps = self.full[traffic].rate_rps
+        full = at_rate(self.of(traffic).of(TUNING), max(load, 1.0) * rate_rps)
+        thin = thinned(full, load * rate_rps, TUNING)
+        return [thin, self.workload(traffic, max(load - STEP, STEP), TUNING)]
 
     def budgets_below(self, default: Tuned) -> tuple[float, ...]:
         """Return the budgets the others are tuned over: the default's best, and the two below it.

@@ -97,6 +97,7 @@ def _method(at: Bench, controllers: Sequence[Controller]) -> dict[str, Any]:
         "idle_share_after_the_arrivals": IDLE_SHARE,
         "tuning_margin": MARGIN,
         "tuning_margin_of_ours": next(one.margin for one in controllers if one.name == OURS),
+        "kept_by_tuning_on_thinned_and_lighter_traffic_too": [one.name for one in controllers if one.wary],
         "full_load_tolerance": TOLERANCE,
         "limits_tried": {name: list(values) for name, values in at.limits.items()},
         "idle_w": board.idle_loaded_w,

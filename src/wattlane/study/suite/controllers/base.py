@@ -17,9 +17,9 @@ NO_CLAIM = "no energy claim"
 class Controller:
     """One row. `privileges` names what it needs beyond the engine's own flags; empty if nothing does.
 
-    `knobs` maps own knobs to their values, tuned from the first; `margin` is what tuning leaves to the target. A claim
-    is the one of the source, for its own engine, model and baseline, and none of ours; `rule` says what is replayed
-    under the name.
+    `knobs` maps own knobs to their values, tuned from the first; `margin` is what tuning leaves to the target. One that
+    is `wary` must keep it also a tenth of full load below, and where the load comes by thinning. A claim is the one of
+    the source, for its own engine, model and baseline, and none of ours; `rule` says what is replayed under the name.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Controller:
     knobs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     tuned: bool = True
     margin: float = MARGIN
+    wary: bool = False
 
     def described(self) -> dict[str, str]:
         """Return what a reader needs to know of it, plain values."""

@@ -72,6 +72,7 @@ FREE = Controller(
     PARKING,
     {"routing_margin": MARGINS, "awake": AWAKE, "after_s": AFTER_S},
     margin=MARGIN,
+    wary=True,
 )
 UNPARKED = Controller(
     "wattlane-unparked",
@@ -96,5 +97,6 @@ OURS = Controller(
     f"{CLOCKS}, {PARKING}",
     {"routing_margin": MARGINS, "floor": FLOORS, "memory_s": MEMORY_S, "awake": AWAKE, "after_s": AFTER_S},
     margin=MARGIN,
+    wary=True,
 )
 ROWS = (ROUTING, FREE, UNPARKED, OURS)
