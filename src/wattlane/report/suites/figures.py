@@ -38,7 +38,7 @@ def _lines(run: SuiteRun, axes: Axes, series: Series) -> None:
         ours, default = name == run.suite.ours, name == run.suite.default
         colour = canvas.PLAN if ours else canvas.INK if default else HUES[number % len(HUES)]
         dash = "-" if ours or default else DASHES[number // len(HUES) % len(DASHES)]
-        marker, width = MARKERS[number % len(MARKERS)], 2.0 if ours else 1.1
+        marker, width = "o" if ours else MARKERS[number % len(MARKERS)], 2.0 if ours else 1.1
         x, y = [p[0] for p in points], [p[1] for p in points]
         axes.plot(x, y, color=colour, ls=dash, lw=width, zorder=4 if ours else 2)
         for kept in (True, False):
@@ -48,7 +48,7 @@ def _lines(run: SuiteRun, axes: Axes, series: Series) -> None:
                 axes.plot(*zip(*at, strict=True), ls="", marker=marker, ms=4.5, color=colour, mfc=face, zorder=5)
         axes.plot([], [], color=colour, ls=dash, lw=width, marker=marker, ms=4, label=run.title(name))
     loads = sorted({p[0] for points in series.values() for p in points})
-    axes.set_xticks(loads, [units.percent(load, 0) for load in loads])
+    axes.set_xticks(loads, [units.percent(load, 0) for load in loads], fontsize=8)
     axes.set_xlim(loads[0] - 0.05, loads[-1] + 0.05)
     axes.set_xlabel("load, 100 % is the most that the tuned default carries")
 
