@@ -345,7 +345,7 @@ def test_nothing_that_keeps_the_slo_is_infeasible_with_the_nearest_miss(tmp_path
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="give another folder with -o"):
+    with pytest.raises(InputError, match="name another with -o"):
         run(write_study(tmp_path / "in"), tmp_path / "run")
     assert (tmp_path / "run").read_text(encoding="utf-8") == "mine"
 
