@@ -86,8 +86,8 @@ def test_results_that_cannot_be_trusted_are_refused_by_field(tmp_path):
     write_json(tmp_path / "fit.json", "fit", {"law": 3, "model": "m", "method": "ols"})
     with pytest.raises(FileFormatError) as error:
         load(tmp_path)
-    assert "law:" in str(error.value)
-    assert "sides:" in str(error.value)
+    assert "law is 3;" in str(error.value)
+    assert "sides is missing" in str(error.value)
 
 
 SCORES = {"asked": 4, "rows": 4, "mape": 0.1, "median_ape": 0.1, "worst_ape": 0.2, "bias": 0.0, "r2_centred": 0.9}

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from wattlane.core.errors import FileFormatError
 from wattlane.core.files import read_json
+from wattlane.report.result_files import checked
 
 SUMMARY_KIND = "summary"
 MEASUREMENT_KIND = "measurement"
@@ -232,14 +232,7 @@ def _read(path: Path, kind: str, model: type[_Model]) -> _Model:
     body = read_json(path, kind)
     # a null stands for an absent field, whatever the field's own form of absent is
     present = {name: value for name, value in body.items() if value is not None}
-    try:
-        return model.model_validate(_without_nulls(present))
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in problem['loc'])} is {problem['input']!r:.60}; {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise FileFormatError.gathered(str(path), problems) from error
+    return checked(path, _without_nulls(present), model)
 
 
 def _without_nulls(value: Any) -> Any:

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import read_json, read_parquet
+from wattlane.core.files import read_parquet
+from wattlane.report.result_files import holds, read_result
 from wattlane.report.summary import Part
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class FitRun:
 
 def is_fit(path: Path) -> bool:
     """Return whether a folder, or a `fit.json`, is that of a fit."""
-    return path.name == FILE or (path / FILE).is_file()
+    return holds(path, FILE)
 
 
 def load(path: Path) -> FitRun:
@@ -185,12 +185,4 @@ def load(path: Path) -> FitRun:
         InputError: there is no such fit.
         FileFormatError: its file cannot be trusted.
     """
-    folder = path.parent if path.name == FILE else path
-    if not (folder / FILE).is_file():
-        raise InputError(f"{folder}: found no {FILE}; expected the folder of wattlane fit RUNS -o LAW --report FOLDER")
-    body = read_json(folder / FILE, KIND)
-    try:
-        return FitRun(folder, Fit.model_validate(body))
-    except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
-        raise FileFormatError.gathered(str(folder / FILE), problems) from error
+    return FitRun(*read_result(path, FILE, KIND, Fit, "wattlane fit RUNS -o LAW --report FOLDER"))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import read_json
+from wattlane.report.result_files import holds, read_result
 from wattlane.report.summary import Part, Targets
 
 FILE, KIND = "shaping.json", "arrival shaping"
@@ -118,7 +117,7 @@ class ShapingRun:
 
 def is_shaping(path: Path) -> bool:
     """Return whether a folder, or a `shaping.json`, is that of a shaping study."""
-    return path.name == FILE or (path / FILE).is_file()
+    return holds(path, FILE)
 
 
 def load(path: Path) -> ShapingRun:
@@ -128,12 +127,4 @@ def load(path: Path) -> ShapingRun:
         InputError: there is no such study.
         FileFormatError: its file cannot be trusted.
     """
-    folder = path.parent if path.name == FILE else path
-    if not (folder / FILE).is_file():
-        raise InputError(f"{folder}: found no {FILE}; expected the folder of wattlane shaping WORKLOAD -o FOLDER")
-    body = read_json(folder / FILE, KIND)
-    try:
-        return ShapingRun(folder, Shaping.model_validate(body))
-    except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
-        raise FileFormatError.gathered(str(folder / FILE), problems) from error
+    return ShapingRun(*read_result(path, FILE, KIND, Shaping, "wattlane shaping WORKLOAD -o FOLDER"))

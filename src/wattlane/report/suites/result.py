@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from wattlane.core.errors import FileFormatError, InputError
-from wattlane.core.files import read_json
+from wattlane.report.result_files import holds, read_result
 from wattlane.report.summary import Part, Targets
 
 FILE, KIND = "suite.json", "suite"
@@ -222,7 +221,7 @@ class SuiteRun:
 
 def is_suite(path: Path) -> bool:
     """Return whether a folder, or a `suite.json`, is that of a suite."""
-    return path.name == FILE or (path / FILE).is_file()
+    return holds(path, FILE)
 
 
 def load(path: Path) -> SuiteRun:
@@ -232,12 +231,4 @@ def load(path: Path) -> SuiteRun:
         InputError: there is no such suite.
         FileFormatError: its file cannot be trusted.
     """
-    folder = path.parent if path.name == FILE else path
-    if not (folder / FILE).is_file():
-        raise InputError(f"{folder}: found no {FILE}; expected the folder of wattlane simulate --suite NAME -o FOLDER")
-    body = read_json(folder / FILE, KIND)
-    try:
-        return SuiteRun(folder, Suite.model_validate(body))
-    except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
-        raise FileFormatError.gathered(str(folder / FILE), problems) from error
+    return SuiteRun(*read_result(path, FILE, KIND, Suite, "wattlane simulate --suite NAME -o FOLDER"))
