@@ -184,7 +184,7 @@ def test_a_fleet_file_is_read_into_pools(files: tuple[Path, Path]) -> None:
         ("retry_s = 0.5", "retry_s = -1\nretries = 3", "retry_s is -1"),
         ('gpu = "A100-80GB"', 'gpu = "A1000"', "unknown GPU"),
         ("acceptance = 0.7", "acceptance = 7.0", "acceptance is 7.0"),
-        ("[[scale]]", "[[scale", "no TOML"),
+        ("[[scale]]", "[[scale", "not valid TOML"),
         ("period_s = 0.5", "period_s = 0.0", "period_s is 0.0"),
         ("[slo]\nttft_s = 2.0\ntbt_s = 0.05", "", "the fleet no slo"),
     ],

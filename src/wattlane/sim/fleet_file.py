@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from wattlane.core.errors import InputError
 from wattlane.core.facts.config import resolve_model
 from wattlane.core.facts.engines import engine_defaults
 from wattlane.core.facts.gpus import gpu as gpu_named
-from wattlane.core.files import existing
+from wattlane.core.sections import Section, read_toml
 from wattlane.core.types import Slo
 from wattlane.model.laws.phase import Case
 from wattlane.model.profile import profile_for
@@ -37,12 +36,6 @@ from wattlane.sim.fleet_types import (
     Scheduling,
     Transfer,
 )
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, unknown keys refused, values of the type they say and finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class EngineSection(Section):
@@ -202,7 +195,7 @@ class FleetSection(Section):
     routing_margin: float = 0.8
     routing_balance: int = 16
     retry_s: float = Field(default=0.0, ge=0)
-    pool: Annotated[tuple[PoolSection, ...], Field(strict=False, min_length=1)]
+    pool: Annotated[tuple[PoolSection, ...], Field(strict=False)]
     transfer: TransferSection = Field(default_factory=TransferSection)
     failure: Annotated[tuple[FailureSection, ...], Field(strict=False)] = ()
     scale: Annotated[tuple[ScaleSection, ...], Field(strict=False)] = ()
@@ -218,15 +211,7 @@ def read_fleet(path: Path, seed: int = 0) -> Fleet:
     Raises:
         InputError: no TOML, unknown keys, values out of place, names unknown, or weights that do not fit.
     """
-    try:
-        body = tomllib.loads(existing(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise InputError(f"{path}: no TOML: {problem}") from None
-    try:
-        section = FleetSection.model_validate(body)
-    except ValidationError as refused:
-        problems = [f"{'.'.join(map(str, p['loc']))} is {p['input']!r}; {p['msg']}" for p in refused.errors()]
-        raise InputError.gathered(str(path), problems) from None
+    section = read_toml(path, FleetSection, "docs/concepts/engine-model.md")
     pools, problems = [], []
     for number, part in enumerate(section.pool):
         try:
