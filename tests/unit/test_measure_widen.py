@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import polars as pl
 import pytest
 from measure_fake_server import serving
@@ -24,7 +27,8 @@ from wattlane.measure.energy.refuse import Action, decide
 from wattlane.measure.idling import running_already
 from wattlane.measure.meters.card import CardSensor, SimulatedCard
 from wattlane.measure.meters.loads import square_wave, steps
-from wattlane.measure.widen import Precision, precision_of
+from wattlane.measure.readings import take
+from wattlane.measure.widen import Precision, _next, precision_of
 
 TWO = "burst:n=2,input=4,output=6"
 COARSE = CardSensor(tick_s=0.1, tick_phase_s=0.03)
@@ -154,3 +158,24 @@ def test_wrong_precisions_are_refused_and_a_grid_without_one_keeps_its_keys(tmp_
     assert asked.precision == Precision(0.02)
     assert plain.key != asked.key
     assert asked.as_dict()["energy_within"] == 0.02
+
+
+class Growing(list):
+    """Readings that a recorder goes on adding to while they are read."""
+
+    def __iter__(self):
+        yield from tuple(super().__iter__())
+        self.append(self[-1])
+
+
+def test_readings_that_come_in_while_a_window_is_judged_do_not_disturb_it():
+    card = SimulatedCard(steps("busy", [0.0, 60.0], [300.0]), COARSE)
+    readings = Growing()
+    take(card, readings)
+    first_s = readings[0].time_s
+    while readings[-1].time_s < first_s + 0.6:
+        time.sleep(0.01)
+        take(card, readings)
+    driven = SimpleNamespace(start_s=first_s + 0.15, end_s=first_s + 0.5, passes=1)
+    passes, reason = _next(driven, SimpleNamespace(readings=readings), Precision(0.5))
+    assert passes is not None or reason

@@ -75,7 +75,7 @@ def widened(go: Callable[[int], Driven], recorder: Recorder, asked: Precision | 
 def _next(driven: Driven, recorder: Recorder, asked: Precision) -> tuple[int | None, str]:
     """Return how many passes the next window must hold (None: no other window), and the reason so far."""
     wanted, length_s = f"±{asked.relative:.2%} was asked", driven.end_s - driven.start_s
-    readings = recorder.readings
+    readings = tuple(recorder.readings)  # the recorder goes on while they are read
     found = window_energy(to_record(readings), driven.start_s, driven.end_s, max_gap_s=MAX_GAP_S) if readings else None
     if found is None or found.energy_j.value <= 0:
         return None, f"{Code.PRECISION_UNCHECKED.value}: {wanted} of an energy that no meter gave"
